@@ -26,6 +26,11 @@ def escape_unprintable(text: str) -> str:
     return _NOT_ASCII_TEXT.sub(_escape_character, text)
 
 
+def counted(number: int, noun: str) -> str:
+    """Say how many: "1 photo", "8,000 photos"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _escape_character(match: re.Match[str]) -> str:
     character = match[0]
     if character.isprintable() or unicodedata.category(character) == "Zs":

@@ -7,7 +7,7 @@ from typing import Literal
 import typer
 
 from mcad_mobile.base.machine import allowed_cores
-from mcad_mobile.base.standard_output import print_json
+from mcad_mobile.base.standard_output import counted, print_json
 from mcad_mobile.cli.options import BundlePath, Json, RuntimeName, exclude, optional, required
 from mcad_mobile.cli.output import (
     format_speed,
@@ -107,7 +107,7 @@ def embed(
         )
     else:
         print(
-            f"{out}: {manifest.photos} photos, {result.embedded} embedded now, "
+            f"{out}: {counted(manifest.photos, 'photo')}, {result.embedded} embedded now, "
             f"{format_speed(photos_per_s)}"
         )
         print_skipped([(photo.key, photo.why) for photo in left_out[:_SHOWN]])
@@ -115,7 +115,7 @@ def embed(
             print(f"  and {len(left_out) - _SHOWN} more: --json lists all")
     if left_out and not manifest.photos:
         raise PhotoError(
-            f"None of the {len(left_out)} photos in {source} could be embedded; the first: "
+            f"No photo in {source} could be embedded, {len(left_out):,} tried; the first: "
             f"{printable(left_out[0].why.splitlines()[0])}",
             "Give a source that holds photos.",
         )

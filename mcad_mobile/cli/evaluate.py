@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from mcad_mobile.base.standard_output import print_json
+from mcad_mobile.base.standard_output import counted, print_json
 from mcad_mobile.cli.options import (
     Dim,
     Json,
@@ -90,7 +90,8 @@ def evaluate(
         )
     ]
     print_table(
-        f"{data} {split}: {result.photos} photos, {result.captions} captions, "
+        f"{data} {split}: {counted(result.photos, 'photo')}, "
+        f"{counted(result.captions, 'caption')}, "
         f"mR {result.mean_recall:.1f}",
         ["", "R@1 %", "R@5 %", "R@10 %"],
         rows,

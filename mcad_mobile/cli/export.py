@@ -14,7 +14,7 @@ from msgspec.structs import replace as replace_fields
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.base.progress import Progress
-from mcad_mobile.base.standard_output import print_json
+from mcad_mobile.base.standard_output import counted, print_json
 from mcad_mobile.cli.options import (
     Dim,
     Json,
@@ -374,13 +374,14 @@ def _print(bundle: Bundle) -> None:
 def _print_search(record: PrecisionRecord) -> None:
     data = record.data
     print_table(
-        f"Tried on {data.name} {data.split}: {data.photos} photos, {data.captions} captions; float "
+        f"Tried on {data.name} {data.split}: {counted(data.photos, 'photo')}, "
+        f"{counted(data.captions, 'caption')}; float "
         f"mR {record.float_mean_recall:.2f}, budget {record.max_recall_drop:g} points",
         ALONE_HEAD,
         alone_rows(record),
     )
     print_table(
-        f"{len(record.steps)} pairs were measured, the smallest first:",
+        f"{counted(len(record.steps), 'pair')} measured, the smallest first:",
         PAIRS_HEAD,
         pair_rows(record),
     )
@@ -395,7 +396,8 @@ def _print_recall(data: Path | None, record: RecallRecord) -> None:
         rows.append([name, *(f"{value:.1f}" for value in values), f"{found.mean_recall:.2f}"])
     heads = [f"{way}\nR@{k}" for way in ("photos", "texts") for k in (1, 5, 10)]
     print_table(
-        f"{data} test: {record.data.photos} photos, {record.data.captions} captions",
+        f"{data} test: {counted(record.data.photos, 'photo')}, "
+        f"{counted(record.data.captions, 'caption')}",
         ["", *heads, "mR"],
         rows,
     )

@@ -11,7 +11,7 @@ import typer
 
 from mcad_mobile.base.documents import folder_kind
 from mcad_mobile.base.machine import allowed_cores
-from mcad_mobile.base.standard_output import print_json
+from mcad_mobile.base.standard_output import counted, print_json
 from mcad_mobile.cli.options import (
     BundlePath,
     IndexPath,
@@ -153,7 +153,7 @@ def _rebuild(directory: Path) -> Outcome:
     rebuilt = PhotoIndex.rebuild(directory)
     photos, size = rebuilt.photos, rebuilt.bytes_per_photo
     document = {"photos": photos, "bytes_per_photo": size}
-    return document, f"written anew, {photos} photos, {size:.0f} bytes each"
+    return document, f"written anew, {counted(photos, 'photo')}, {size:.0f} bytes each"
 
 
 def _verify(directory: Path, bundle: Path) -> Outcome:
@@ -165,7 +165,8 @@ def _verify(directory: Path, bundle: Path) -> Outcome:
             engine = _engine(bundle, None, None)
             if engine.bundle.student.image_sha256 == opened.student_sha256:
                 recheck(engine, opened)
-        return {"photos": opened.photos, "whole": True}, f"{opened.photos} photos, intact"
+        photos = opened.photos
+        return {"photos": photos, "whole": True}, f"{counted(photos, 'photo')}, intact"
 
 
 def _repair(directory: Path) -> Outcome:
@@ -173,14 +174,14 @@ def _repair(directory: Path) -> Outcome:
     lost = PhotoIndex.repair(directory)
     photos = PhotoIndex.open(directory).photos
     document = {"photos": photos, "dropped": lost}
-    return document, f"{photos} photos; {lost} were in damaged files and are dropped"
+    return document, f"{counted(photos, 'photo')}; {lost:,} in damaged files, dropped"
 
 
 def _prune(directory: Path) -> Outcome:
     """Drop the photos whose files are gone."""
     with PhotoIndex.open(directory) as opened:
         removed, photos = prune(opened), opened.photos
-    return {"photos": photos, "removed": removed}, f"{photos} photos, {removed} gone"
+    return {"photos": photos, "removed": removed}, f"{counted(photos, 'photo')}, {removed:,} gone"
 
 
 def _index_folder(
@@ -202,7 +203,7 @@ def _index_folder(
     seen = result.added + result.changed + result.moved + result.unchanged
     if result.skipped and not seen:
         raise PhotoError(
-            f"None of the {len(result.skipped)} photos in {photos} could be read; the first: "
+            f"No photo in {photos} could be read, {len(result.skipped):,} tried; the first: "
             f"{printable(result.skipped[0].why.splitlines()[0])}",
             "Give a folder that holds photos.",
         )
@@ -271,16 +272,15 @@ def print_sync(
         return
     speed = f", {format_speed(photos_per_s)}" if result.added + result.changed else ""
     print(
-        f"{directory}: {index.photos} photos, {result.added} new, "
+        f"{directory}: {counted(index.photos, 'photo')}, {result.added} new, "
         f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
         f"{index.bytes_per_photo:.0f} bytes each{speed}"
     )
     if texts is not None and texts.photos:
         print(f"  text read in {texts.photos:,} photos; {texts.with_text:,} have some")
     if result.kept:
-        noun = "photo" if result.kept == 1 else "photos"
         print(
-            f"  kept {result.kept:,} {noun} of folders that are gone or empty; "
+            f"  kept {counted(result.kept, 'photo')} of folders that are gone or empty; "
             "to drop such photos: --prune"
         )
     unread = [] if texts is None else texts.skipped

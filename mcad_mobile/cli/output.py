@@ -99,6 +99,17 @@ def print_skipped(skipped: Iterable[tuple[str, str]]) -> None:
         print("  skipped", printable(reason if path in reason else f"{path}: {reason}"))
 
 
+def _tells_time_left(done: float, total: float) -> bool:
+    """A stage's first units often take longer than the others, or much less."""
+    return done >= min(50, total / 4)
+
+
+class _TimeLeft(TimeRemainingColumn):
+    def render(self, task: Task) -> Text:
+        told = _tells_time_left(task.completed, task.total or 0)
+        return super().render(task) if told else Text("-:--:--", style="progress.remaining")
+
+
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.0f}/s" if task.speed else "")
@@ -119,7 +130,7 @@ def progress_bar(clock: Callable[[], float] = time.monotonic) -> Iterator[Progre
         _Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        _TimeLeft(),
     )
     with ProgressBar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
@@ -158,8 +169,9 @@ def _line_a_minute(clock: Callable[[], float]) -> Progress:
         if now - printed >= 60:
             printed = now
             rate = (done - first) / (now - started) if now > started else 0
-            left = (total - done) / rate / 60 if rate else 0
-            speed = f", {rate:.1f}/s, {left:.0f} min left" if rate else ""
+            speed = f", {rate:.1f}/s" if rate >= 0.1 else ""
+            if rate and _tells_time_left(done - first, total - first):
+                speed += f", {(total - done) / rate / 60:.0f} min left"
             counts = f" ({done}/{total}{speed})" if total else ""
             print(f"{time.strftime('%H:%M:%S')} {step}{counts}", file=sys.stderr)
 

@@ -55,7 +55,7 @@ def report(
 
     \b
       mcad-mobile report s24.json s25.json --out phones.html
-      mcad-mobile report today.json --baseline main.json --max-slowdown 1.2
+      mcad-mobile report s24.json s24-npu.json --baseline main.json --max-slowdown 1.2
     """
     check_report(out)
     before = read_baseline(baseline)
@@ -90,7 +90,7 @@ def judge(
     max_slowdown: float,
     fail_on_target: bool,
 ) -> None:
-    """Raise BenchError if something is worse than in the baseline, or a target was missed."""
+    """Raise BenchError if a result is worse than the baseline, or missed a target."""
     if before is not None:
         _check_baseline(before, documents, max_slowdown)
     if fail_on_target:
@@ -129,22 +129,20 @@ def write_report(
 def _check_baseline(
     before: dict[str, Any], documents: Sequence[dict[str, Any]], max_slowdown: float
 ) -> None:
-    if len(documents) != 1:
-        raise BenchError(
-            f"There are {len(documents)} results; only one can be compared with a baseline.",
-            "Give one file with one result.",
-        )
-    larger = regressions(before, documents[0], max_slowdown)
-    for regression in larger:
-        if regression.excuse:
-            print(f"Not counted: {regression}", file=sys.stderr)
-    worse = [regression for regression in larger if not regression.excuse]
+    worse = []
+    for label, document in zip(labels(documents), documents, strict=True):
+        of = f"{label}: " if len(documents) > 1 else ""
+        for regression in regressions(before, document, max_slowdown):
+            if regression.excuse:
+                print(f"Not counted: {of}{regression}", file=sys.stderr)
+            else:
+                worse.append(f"{of}{regression}")
     if worse:
+        remarks = dict.fromkeys(filter(None, map(busy, documents)))
         raise BenchError(
-            f"More than {max_slowdown:g} times the baseline:\n    "
-            + "\n    ".join(map(str, worse)),
+            "\n    ".join([f"More than {max_slowdown:g} times the baseline:", *worse]),
             "Other programs may have used the processor: measure again while the machine is idle. "
-            + busy(documents[0]),
+            + " ".join(remarks),
         )
     print(f"Nothing is more than {max_slowdown:g} times the baseline.", file=sys.stderr)
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import sys
 import webbrowser
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from mcad_mobile.base.files import as_disk_error, is_address
-from mcad_mobile.base.standard_output import print_json
+from mcad_mobile.base.standard_output import counted, print_json
 from mcad_mobile.bench.report.page import render
 from mcad_mobile.cli.options import (
     BundlePath,
@@ -43,9 +47,12 @@ from mcad_mobile.engine.index.filters import Kind
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.photos.thumbnails import inline_jpeg
 from mcad_mobile.engine.query import Part, PhotoKey
+from mcad_mobile.engine.stacks import search_in_stacks
 
 _MATCHES = 2  # lines of a photo to print; --json has all
 _SHEET_PX = 480  # sharp at the 240 CSS pixels that a photo of the contact sheet takes
+_SHEET_PHOTOS = 500  # of near duplicates: tens of megabytes
+_NAMED = 5  # folders, where one is not known
 
 
 def search(
@@ -78,6 +85,11 @@ def search(
     by: Channel | None = optional(
         help="Only by what photos show, or only by their text, names and places.",
     ),
+    stack: bool | None = optional(
+        "--stack/--no-stack",
+        help="Show near duplicates (cosine 0.97 or more) as one result with its number of copies. "
+        "Default: yes, but not with --json.",
+    ),
     exact: bool = flag("--exact", help="Score every photo, not only the best candidates."),
     show: bool = flag(
         "--show", help="Also write the results to a page, BUNDLE.search.html, and open it."
@@ -98,7 +110,7 @@ def search(
       mcad-mobile search "beach" --place Lisbon --bundle build/sd
       mcad-mobile search "a birthday cake" -k 60 --show --bundle build/sd
       mcad-mobile search "blowing out candles" --kind video --bundle build/sd
-      mcad-mobile search --duplicates 0.97 --bundle build/sd
+      mcad-mobile search --duplicates 0.97 --in ~/Pictures/2024 --show --bundle build/sd
 
     Results are the nearest photos, best first, whether or not they show what was asked for.
     DAY is in this machine's time zone and begins at midnight; a time works, too: 2024-05-01T18:30.
@@ -106,8 +118,12 @@ def search(
     If the words of an option contain an equals sign, add a weight after them: --plus "E=mc2=1".
     """
     if duplicates is not None:
-        allow_only(context, "with --duplicates", "bundle", "index", "duplicates", "json")
-        _print_duplicates(_open(load_bundle(bundle), index), duplicates, json)
+        narrowing = ("folders", "after", "before", "place")
+        allowed = ("bundle", "index", "duplicates", "show", "json", *narrowing)
+        allow_only(context, "with --duplicates", *allowed)
+        photos = _open(load_bundle(bundle), index)
+        rows = _rows(photos, folders, after=after, before=before, place=place)
+        _find_duplicates(photos, rows, duplicates, bundle.resolve() if show else None, json)
         return
     parts = [
         *([Part(" ".join(query))] if query else []),
@@ -120,14 +136,18 @@ def search(
         raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
     loaded = load_bundle(bundle)
     photos = _open(loaded, index)
-    rows = PhotoIndex.filter(*folders, after=after, before=before, place=place, kind=kind)
+    rows = _rows(photos, folders, after=after, before=before, place=place, kind=kind)
     engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)
-    found = engine.search_parts(photos, parts, k, rows=rows, exact=exact, by=by, moments=moments)
+    find = partial(
+        engine.search_parts, photos, parts, rows=rows, exact=exact, by=by, moments=moments
+    )
+    stacked = not json if stack is None else stack
+    found = search_in_stacks(photos, find, k) if stacked else find(k)
     least = -math.inf if min_score is None else min_score
     results = [replace(r, gone=is_gone(r.path)) for r in found.results if r.score >= least]
     found = replace(found, results=results)
     if show:
-        _show(found, bundle.resolve())
+        _show(contact_sheet(found), bundle.resolve())
     if json:
         print_json(_as_json(found))
         return
@@ -154,10 +174,25 @@ def _open(bundle: Bundle, index: Path | None) -> PhotoIndex:
     return open_index(bundle, place)
 
 
+def _rows(photos: PhotoIndex, folders: list[str], **wanted: Any) -> RowFilter:
+    """The photos to search; a folder of --in without photos is named, with those that have some."""
+    rows = PhotoIndex.filter(*folders, **wanted)
+    unknown = [folder for folder in rows.folders if not photos.count(RowFilter((folder,)))]
+    if unknown and photos.photos:
+        known = Counter(os.path.dirname(path) for path in photos.paths())  # noqa: PTH120  any bytes
+        named = [f"{printable(folder)} ({count:,})" for folder, count in known.most_common(_NAMED)]
+        more = f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else ""
+        warn(
+            f"the index has no photo in {printable(', '.join(unknown))}. It has photos in "
+            f"{', '.join(named)}{more}."
+        )
+    return rows
+
+
 def _as_json(found: Found) -> dict[str, Any]:
     document = asdict(found)
     for result in document["results"]:
-        for name in ("matched", "at_ms", "moments"):
+        for name in ("matched", "at_ms", "moments", "copies"):
             if result[name] is None or result[name] == ():
                 del result[name]
     return document
@@ -166,7 +201,9 @@ def _as_json(found: Found) -> dict[str, Any]:
 def _print(result: Result) -> None:
     gone = coloured("  (gone)", "red") if result.gone else ""
     path = printable(result.path) + _moment(result)
-    print(f"{coloured(f'{result.score:.3f}', 'green')}  {path}{gone}")
+    stack = f"  (+{counted(len(result.copies), 'near duplicate')})" if result.copies else ""
+    score = coloured(f"{result.score:.3f}", "green")
+    print(f"{score}  {path}{stack}{gone}")
     shown = (match for match in result.matched if match.source != "name")  # which the path shows
     for match in sorted(shown, key=lambda match: -len(match.words))[:_MATCHES]:
         print(f"       {match.source}: {printable(match.line)}")
@@ -222,9 +259,9 @@ def _parts(flag: str, values: list[str], sign: int, *, photos: bool = False) -> 
         yield Part(PhotoKey(content) if photos else content, sign * weight)
 
 
-def _show(found: Found, bundle: Path) -> None:
+def _show(page: str, bundle: Path) -> None:
     sheet = bundle.with_name(f"{bundle.name}.search.html")
-    write_contact_sheet(found, sheet)
+    write_contact_sheet(page, sheet)
     if not (sys.stdout.isatty() and webbrowser.open(sheet.as_uri())):
         print(f"The page is {sheet}", file=sys.stderr)
 
@@ -232,40 +269,72 @@ def _show(found: Found, bundle: Path) -> None:
 def contact_sheet(found: Found) -> str:
     """Render the results as one HTML file that contains its photos, and loads nothing from
     elsewhere. Photos that are gone are shown by name. MissingExtra without jinja2."""
-    return render(
-        "mcad_mobile.cli",
-        "contact_sheet.html.jinja",
-        query=found.query,
-        ms=None if found.simulated else f"{found.ms['total']:.1f}",
-        unknown=found.unknown,
-        truncated=found.truncated,
-        photos=[
-            {
-                "name": Path(result.path).name + _moment(result),
-                "link": "" if is_address(result.path) else Path(result.path).absolute().as_uri(),
-                "score": f"{result.score:.3f}",
-                "jpeg": inline_jpeg(Path(result.path), _SHEET_PX, result.at_ms),
-            }
-            for result in found.results
+    time = "simulated, so no meaningful time" if found.simulated else f"{found.ms['total']:.1f} ms"
+    about = [f"{counted(len(found.results), 'photo')}; {time}."]
+    if found.unknown:
+        about.append(f"Not understood by the model: {', '.join(found.unknown)}.")
+    if found.truncated:
+        about.append(
+            "Only the beginning of the query was used: it is longer than the model can read."
+        )
+    photos = [_on_sheet(result) for result in found.results]
+    return _sheet(found.query, about, [("", photos)])
+
+
+def duplicate_sheet(groups: list[list[str]], least: float) -> str:
+    """Render groups of near duplicates, the first of them, as `contact_sheet` renders results."""
+    shown = [number for number in accumulate(map(len, groups)) if number <= _SHEET_PHOTOS]
+    about = [f"{counted(len(groups), 'group')} of photos whose cosine is {least:g} or more."]
+    if len(shown) < len(groups):
+        about.append(f"The first {counted(max(len(shown), 1), 'group')} are shown.")
+    return _sheet(
+        "Near duplicates",
+        about,
+        [
+            (
+                counted(len(group), "photo"),
+                [_on_sheet(Result(path, math.nan)) for path in group[:_SHEET_PHOTOS]],
+            )
+            for group in groups[: max(len(shown), 1)]
         ],
     )
 
 
-def write_contact_sheet(found: Found, path: Path) -> None:
-    """Write the page to `path`. DiskError if it cannot be written; MissingExtra without jinja2."""
-    page = contact_sheet(found)
+def _sheet(title: str, about: list[str], groups: list[tuple[str, list[dict[str, Any]]]]) -> str:
+    return render(
+        "mcad_mobile.cli", "contact_sheet.html.jinja", title=title, about=about, groups=groups
+    )
+
+
+def _on_sheet(result: Result) -> dict[str, Any]:
+    path = Path(result.path)
+    return {
+        "name": path.name + _moment(result),
+        "link": "" if is_address(result.path) else path.absolute().as_uri(),
+        "score": "" if math.isnan(result.score) else f"{result.score:.3f}",
+        "copies": f"+{len(result.copies)}" if result.copies else "",
+        "jpeg": inline_jpeg(path, _SHEET_PX, result.at_ms),
+    }
+
+
+def write_contact_sheet(page: str, path: Path) -> None:
+    """Write a page to `path`. DiskError if it cannot be written."""
     try:
         path.write_text(page, "utf-8", "xmlcharrefreplace")
     except OSError as error:
         raise as_disk_error(path, error) from error
 
 
-def _print_duplicates(photos: PhotoIndex, least: float, json: bool) -> None:
-    groups = photos.near_duplicates(least)
+def _find_duplicates(
+    photos: PhotoIndex, rows: RowFilter, least: float, shown_for: Path | None, json: bool
+) -> None:
+    groups, among = photos.near_duplicates(least, rows=rows), photos.count(rows)
+    if shown_for is not None:
+        _show(duplicate_sheet(groups, least), shown_for)
     if json:
-        print_json({"photos": photos.photos, "least": least, "groups": groups})
+        print_json({"photos": among, "least": least, "groups": groups})
         return
     for group in groups:
         print("\n".join(printable(path) for path in group), end="\n\n")
-    noun = "group" if len(groups) == 1 else "groups"
-    print(f"{len(groups)} {noun}, {sum(map(len, groups))} of {photos.photos} photos")
+    alike = sum(map(len, groups))
+    print(f"{counted(len(groups), 'group')}, {alike:,} of {counted(among, 'photo')}")

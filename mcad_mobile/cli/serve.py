@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from mcad_mobile.base.files import real_path
-from mcad_mobile.base.standard_output import flush_results, print_json
+from mcad_mobile.base.standard_output import counted, flush_results, print_json
 from mcad_mobile.cli.options import (
     Json,
     RuntimeName,
@@ -84,7 +84,7 @@ def serve(
                 )
             else:
                 count = sum(served.snapshot.index.photos for served in state.indexes.values())
-                print(f"{address}  ({count:,} photos; Ctrl-C stops it)")
+                print(f"{address}  ({counted(count, 'photo')}; Ctrl-C stops it)")
             flush_results()
             if folders:
                 first = next(iter(state.bundles.values()))

@@ -50,6 +50,7 @@ class Result:
         matched: its words that the query asks for.
         at_ms: of a video, the moment in milliseconds; None for a photo.
         moments: of a video, those of its moments that were found, in milliseconds, best first.
+        copies: near duplicates that it stands for, best first; see `mcad_mobile.engine.stacks`.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Result:
     matched: tuple[Match, ...] = ()
     at_ms: int | None = None
     moments: tuple[int, ...] = ()
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

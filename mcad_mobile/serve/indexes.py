@@ -135,6 +135,7 @@ class Catalog:
             folders,
             None if wanted.after is None else moment(wanted.after.isoformat()),
             None if wanted.before is None else moment(f"{wanted.before.isoformat()}T23:59") + 1,
+            PhotoIndex.filter(place=wanted.place).place,
         )
 
     def passing(self, rows: RowFilter) -> NDArray[np.bool_]:
@@ -165,6 +166,16 @@ class Snapshot:
         # Compute these here, not in the first search.
         _ = catalog.ids, catalog.row_at, catalog.newest_first, catalog.folders
         return cls(index, catalog)
+
+    def passing(self, rows: RowFilter) -> NDArray[np.bool_]:
+        """Return which photos [N] of the catalog pass a filter."""
+        passing = self.catalog.passing(rows)
+        if rows.place:
+            at_place = np.zeros_like(passing)
+            row_at = self.catalog.row_at
+            at_place[[row_at[path] for path in self.index.passing_paths(rows)]] = True
+            passing &= at_place
+        return passing
 
 
 class ServedIndex:

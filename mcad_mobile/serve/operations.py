@@ -17,9 +17,12 @@ from mcad_mobile.base import VERSION
 from mcad_mobile.base.documents import decode
 from mcad_mobile.engine.photos.decode import read_photo
 from mcad_mobile.engine.photos.thumbnails import jpeg
+from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
+from mcad_mobile.serve.indexes import ServedIndex
 from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, photo_state
+from mcad_mobile.serve.rankings import legible
 from mcad_mobile.serve.records import Problem
 from mcad_mobile.serve.state import State
 from mcad_mobile.serve.wording import hint_of
@@ -149,7 +152,9 @@ async def search(state: State, request: Request) -> Response:
     wanted = await read(request, records.SearchRequest)
 
     def answer() -> records.Answer:
-        query = state.prepare_query(wanted, wanted.parts, wanted.filter, wanted.exact)
+        query = state.prepare_query(
+            wanted, wanted.parts, wanted.filter, wanted.exact, wanted.stack, wanted.by
+        )
         return state.searcher.answer(query, wanted.offset, wanted.limit)
 
     return as_json(await _in_turn(state, request, answer))
@@ -167,7 +172,7 @@ async def compare(state: State, request: Request) -> Response:
 
     def answer() -> records.Comparison:
         left, right = (
-            state.prepare_query(side, wanted.parts, wanted.filter)
+            state.prepare_query(side, wanted.parts, wanted.filter, stack=wanted.stack, by=wanted.by)
             for side in (wanted.left, wanted.right)
         )
         return state.searcher.compare(left, right, wanted.limit)
@@ -223,6 +228,23 @@ async def view(state: State, request: Request) -> Response:
 
 
 @operation(
+    "GET",
+    "/api/indexes/{index}/photos/{photo}/text",
+    "The text that was read in a photo, and where it was taken.",
+    records.PhotoText,
+)
+async def photo_text(state: State, request: Request) -> Response:
+    index = state.index(request.path_params["index"])
+    path = _path(state, index, request)
+    words = await state.run_on(state.quick, index.snapshot.index.words, path) or PhotoWords()
+    return as_json(
+        records.PhotoText(
+            [legible(line.text) for line in words.lines], list(map(legible, words.places))
+        )
+    )
+
+
+@operation(
     "POST",
     "/api/indexing",
     "Make an index hold what the folders hold that the server was started with.",
@@ -246,6 +268,13 @@ async def stop_indexing(state: State, request: Request) -> Response:
     return as_json(state.job.info())
 
 
+def _path(state: State, index: ServedIndex, request: Request) -> str:
+    try:
+        return state.photo(index, request.path_params["photo"])
+    except QueryError as error:
+        raise Refused(_GONE, error.message, error.hint) from None
+
+
 async def _photo(
     state: State,
     request: Request,
@@ -256,10 +285,7 @@ async def _photo(
     it, its file is gone or not known, or it cannot be decoded. The browser may reuse it for a
     minute, since a query that is edited back and forth shows the same photos again."""
     index = state.index(request.path_params["index"])
-    try:
-        path = state.photo(index, request.path_params["photo"])
-    except QueryError as error:
-        raise Refused(_GONE, error.message, error.hint) from None
+    path = _path(state, index, request)
 
     def find_stored() -> tuple[str | None, bytes | None]:
         tag = photo_state(path)

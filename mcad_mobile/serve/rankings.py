@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import weakref
 from collections import OrderedDict
@@ -10,16 +11,26 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from mcad_mobile.engine.engine import Found, SearchEngine
+from mcad_mobile.base.standard_output import escape_unprintable
+from mcad_mobile.engine.engine import Channel, Found, Result, SearchEngine
 from mcad_mobile.engine.index import RowFilter
 from mcad_mobile.engine.query import Part
+from mcad_mobile.engine.stacks import search_in_stacks
 from mcad_mobile.serve.indexes import Catalog, Snapshot, day, path_text
-from mcad_mobile.serve.records import MOST_RESULTS, Answer, Comparison, Filter, Hit
+from mcad_mobile.serve.records import (
+    MOST_RESULTS,
+    Answer,
+    Comparison,
+    Copy,
+    Filter,
+    Hit,
+    Matched,
+)
 
 _FIRST = 100  # results of a query until the user scrolls beyond them
 _KEPT = 8
-# Rows of the catalog with their scores, best first.
-Ranking = list[tuple[int, float]]
+# Rows of the catalog with what was found there, best first.
+Ranking = list[tuple[int, Result]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,8 @@ class PreparedQuery:
     parts: tuple[Part, ...]
     filter: Filter
     exact: bool
+    stack: bool = False
+    by: Channel | None = None
 
     def answer(self, **fields: Any) -> Answer:
         return Answer(
@@ -47,11 +60,13 @@ class PreparedQuery:
 
     def ranking(self, rows: RowFilter, k: int) -> tuple[Found, Ranking]:
         """Return what the engine finds, and its best `k` photos."""
-        found = self.engine.search_parts(
-            self.snapshot.index, self.parts, max(k, 1), rows=rows, exact=self.exact
+        index, k = self.snapshot.index, max(k, 1)
+        find = functools.partial(
+            self.engine.search_parts, index, self.parts, rows=rows, exact=self.exact, by=self.by
         )
+        found = search_in_stacks(index, find, k) if self.stack else find(k)
         row_at = self.snapshot.catalog.row_at
-        return found, [(row_at[result.path], result.score) for result in found.results[:k]]
+        return found, [(row_at[result.path], result) for result in found.results]
 
 
 class Searcher:
@@ -66,7 +81,7 @@ class Searcher:
         QueryError for a contradictory filter."""
         catalog = query.snapshot.catalog
         rows = catalog.row_filter(query.filter)
-        passing = catalog.passing(rows)
+        passing = query.snapshot.passing(rows)
         page = slice(offset, offset + limit)
         if not query.parts:
             newest = catalog.newest_first[passing[catalog.newest_first]]
@@ -82,12 +97,18 @@ class Searcher:
                 passing[row] = False
         photos = int(passing.sum())
         total = min(photos, MOST_RESULTS)
-        found, ranking = query.ranking(rows, min(_FIRST, total))
-        if offset + limit > len(ranking) < total:
+        first = min(_FIRST, total)
+        found, ranking = query.ranking(rows, first)
+        if len(ranking) >= first and offset + limit > len(ranking) < total:
             ranking = self._all_results(query, rows, ranking, total)
+            total = len(ranking)
+        elif len(ranking) < first:  # stacks, or photos that have the words
+            total = len(ranking)
+        else:
+            total -= sum(len(result.copies) for _, result in ranking)
         return query.answer(
-            hits=[_hit(catalog, row, score) for row, score in ranking[page]],
-            photos=photos,
+            hits=[_hit(catalog, row, result) for row, result in ranking[page]],
+            photos=total if query.by == "words" else photos,
             total=total,
             offset=offset,
             ms=None if found.simulated else found.ms,
@@ -102,9 +123,11 @@ class Searcher:
         """All results: the first page as it was shown, then the rest."""
         parts = tuple((str(part.content), part.weight) for part in query.parts)
         # A bundle that was replaced on disk has a new engine.
-        key = (weakref.ref(query.engine), query.snapshot, parts, rows, query.exact)
+        asked = (query.exact, query.stack, query.by)
+        key = (weakref.ref(query.engine), query.snapshot, parts, rows, *asked)
         if key not in self._long:
-            shown = {row for row, _ in first}
+            row_at = query.snapshot.catalog.row_at
+            shown = {row_at[path] for _, hit in first for path in (hit.path, *hit.copies)}
             rest = [hit for hit in query.ranking(rows, total)[1] if hit[0] not in shown]
             self._long[key] = (first + rest)[:total]
         self._long.move_to_end(key)
@@ -117,7 +140,8 @@ class Searcher:
         other side."""
         answers = [self.answer(side, 0, 4 * limit) for side in (left, right)]
         places = [
-            {hit.id: place for place, hit in enumerate(answer.hits, start=1)} for answer in answers
+            {id: place for place, hit in enumerate(answer.hits, start=1) for id in _ids(hit)}
+            for answer in answers
         ]
         marked = [
             replace(
@@ -125,7 +149,7 @@ class Searcher:
                 hits=[
                     replace(hit, elsewhere=place, only_here=place is None or place > limit)
                     for hit in answer.hits[:limit]
-                    for place in [other_places.get(hit.id)]
+                    for place in [min(filter(None, map(other_places.get, _ids(hit))), default=None)]
                 ],
             )
             for answer, other_places in zip(answers, reversed(places), strict=True)
@@ -134,6 +158,26 @@ class Searcher:
         return Comparison(left=marked[0], right=marked[1], shared=shared)
 
 
-def _hit(catalog: Catalog, row: int, score: float | None = None) -> Hit:
+def _ids(hit: Hit) -> list[str]:
+    return [hit.id, *(copy.id for copy in hit.copies)]
+
+
+def legible(text: str) -> str:
+    """A text that others wrote, on one line, without characters that hide or turn round others."""
+    return escape_unprintable(" ".join(text.split()))
+
+
+def _hit(catalog: Catalog, row: int, result: Result | None = None) -> Hit:
     folder, name = os.path.split(path_text(catalog.paths[row]))
-    return Hit(catalog.ids[row], name, folder, day(int(catalog.taken[row])), score)
+    hit = Hit(catalog.ids[row], name, folder, day(int(catalog.taken[row])))
+    if result is None:
+        return hit
+    copies = [(catalog.ids[catalog.row_at[path]], path_text(path)) for path in result.copies]
+    return replace(
+        hit,
+        score=result.score,
+        copies=tuple(Copy(id, *reversed(os.path.split(path))) for id, path in copies),
+        matched=tuple(
+            Matched(match.source, legible(match.line), match.box) for match in result.matched
+        ),
+    )

@@ -4,7 +4,7 @@ document is generated from them."""
 from __future__ import annotations
 
 import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +16,7 @@ _Id = Annotated[str, Meta(min_length=1, max_length=200)]
 _Words = Annotated[str, Meta(min_length=1, max_length=20_000)]
 _Weight = Annotated[float, Meta(ge=-10, le=10)]
 _Offset = Annotated[int, Meta(ge=0, le=10_000_000)]
+_Channel = Literal["content", "words"]
 _Limit = Annotated[int, Meta(ge=1, le=1000)]
 
 
@@ -40,11 +41,13 @@ _Parts = Annotated[tuple[Part, ...], Meta(max_length=16)]
 
 class Filter(Record, frozen=True):
     """Which photos count: those below a folder (its id), taken from the day `after` to the day
-    `before`, both included. A photo's day is what its camera wrote (EXIF), else its file's."""
+    `before`, both included. A photo's day is what its camera wrote (EXIF), else its file's.
+    `place`: the city, region or country where they were taken."""
 
     folder: _Id | None = None
     after: datetime.date | None = None
     before: datetime.date | None = None
+    place: _Id | None = None
 
 
 class Side(Record, frozen=True):
@@ -58,10 +61,12 @@ class Side(Record, frozen=True):
 
 class SearchRequest(Side, frozen=True, kw_only=True):
     """Results `offset` to `offset` + `limit`, best first; without `parts`, all photos, newest
-    first. `exact`: see `mcad-mobile search --exact`."""
+    first. `exact`, `stack` and `by`: see `mcad-mobile search`."""
 
     parts: _Parts = ()
     filter: Filter = Filter()
+    stack: bool = False
+    by: _Channel | None = None
     offset: _Offset = 0
     limit: _Limit = 100
     exact: bool = False
@@ -74,12 +79,41 @@ class CompareRequest(Record, frozen=True, kw_only=True):
     left: Side
     right: Side
     filter: Filter = Filter()
+    stack: bool = False
+    by: _Channel | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 24
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """A near duplicate of a hit."""
+
+    id: str
+    name: str
+    folder: str
+
+
+class Matched(msgspec.Struct, frozen=True):
+    """Words that were asked for: the `line` that they stand in, without control characters, and its
+    `source`, "text", "name" or "place". `box`: x and y of a line's four corners, in
+    ten-thousandths of the upright photo's width and height."""
+
+    source: str
+    line: str
+    box: tuple[int, ...] | None = None
+
+
+class PhotoText(msgspec.Struct, frozen=True):
+    """The lines that were read in a photo, and the places where it was taken, without control
+    characters."""
+
+    lines: list[str]
+    places: list[str]
 
 
 class Hit(msgspec.Struct, frozen=True):
     """A photo. `score` is its cosine to the query, null where there was none; `taken` its date,
-    "" where that is not known. In a comparison, `elsewhere` is its place on the other side,
+    "" where that is not known. `copies` are the near duplicates that it stands for.
+    In a comparison, `elsewhere` is its place on the other side,
     counted from 1, or null if it is not among the first there; `only_here` says that the other
     side does not show it."""
 
@@ -90,10 +124,13 @@ class Hit(msgspec.Struct, frozen=True):
     score: float | None = None
     elsewhere: int | None = None
     only_here: bool = False
+    copies: tuple[Copy, ...] = ()
+    matched: tuple[Matched, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`photos` pass the filter; `total` of them are available, page by page. `ms` is by stage, and
+    """`photos` pass the filter; `total` results are available, page by page, or fewer: how many
+    photos are copies further down is known once they are asked for. `ms` is by stage, and
     null for a `simulated` rung, whose time means nothing.
     `truncated`: the end of the text was not read. `unknown`: words that no tower can have learned.
     `generation` counts the index's commits."""
@@ -146,8 +183,8 @@ class BundleInfo(msgspec.Struct, frozen=True):
 
 class IndexInfo(msgspec.Struct, frozen=True):
     """`filled_by`: rungs that embedded its photos. `first_day` and `last_day` on which photos were
-    taken, "" where none is known. `being_written`: another process holds its lock. `note`: why an
-    older state of it is served, if it is."""
+    taken, "" where none is known. `has_words`: its photos have words. `being_written`:
+    another process holds its lock. `note`: why an older state of it is served, if it is."""
 
     id: str
     path: str
@@ -157,6 +194,7 @@ class IndexInfo(msgspec.Struct, frozen=True):
     filled_by: list[str]
     first_day: str
     last_day: str
+    has_words: bool
     being_written: bool
     folders_to_index: list[str]
     note: str | None = None

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from mcad_mobile.base import VERSION, machine
 from mcad_mobile.base.machine import allowed_cores, lower_priority, process_memory
-from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.engine.engine import Channel, SearchEngine
 from mcad_mobile.engine.query import Part, PhotoKey
 from mcad_mobile.errors import BenchError, MissingExtra, PhotoError, QueryError, Remedy
 from mcad_mobile.serve import records
@@ -135,6 +135,8 @@ class State:
         parts: Sequence[records.Part],
         wanted: records.Filter,
         exact: bool = False,
+        stack: bool = False,
+        by: Channel | None = None,
     ) -> PreparedQuery:
         """Prepare a query on the engines' thread, where its engine may have to be loaded."""
         bundle = self.bundle(side.bundle)
@@ -154,6 +156,8 @@ class State:
             parts=tuple(self._part(part, index) for part in parts),
             filter=wanted,
             exact=exact,
+            stack=stack,
+            by=by,
         )
 
     def _part(self, part: records.Part, index: ServedIndex) -> Part:
@@ -248,6 +252,7 @@ class State:
             filled_by=list(snapshot.index.filled_by),
             first_day=first_day,
             last_day=last_day,
+            has_words=snapshot.index.has_words,
             being_written=index.being_written,
             folders_to_index=[path_text(str(folder)) for folder in self.folders_to_index],
             note=index.note,

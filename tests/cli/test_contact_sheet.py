@@ -107,7 +107,7 @@ def test_a_photo_at_an_address_has_its_name_and_links_to_no_file() -> None:
 
 def test_a_name_that_is_not_utf_8_is_shown_as_well_as_it_can_be(tmp_path: Path) -> None:
     name = os.fsdecode(b"/nowhere/caf\xe9.jpg")
-    write_contact_sheet(found(Result(name, 0.1)), tmp_path / "sheet.html")
+    write_contact_sheet(contact_sheet(found(Result(name, 0.1))), tmp_path / "sheet.html")
     page = Page((tmp_path / "sheet.html").read_text("utf-8"))
     assert "caf\ufffd.jpg cannot be read" in page.text
     assert [link["href"] for link in page.named("a")] == ["file:///nowhere/caf%E9.jpg"]
@@ -122,7 +122,7 @@ def test_words_that_were_not_read_are_told() -> None:
 
 def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match=r"sheet\.html"):
-        write_contact_sheet(found(), tmp_path / "missing" / "sheet.html")
+        write_contact_sheet("", tmp_path / "missing" / "sheet.html")
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,13 @@ def test_a_bar_shows_rate_and_time_left(
             [("photos", done, 1000) for done in (800, 922)],
             "photos (922/1000, 2.0/s, 1 min left)",
         ),
+        # A few units of many say nothing about the others.
+        ((0, 0, 61), [("writing candidates", n, 16) for n in (0, 1)], "writing candidates (1/16)"),
+        (
+            (0, 0, 80),
+            [("writing candidates", n, 16) for n in (0, 4)],
+            "writing candidates (4/16, 4 min left)",
+        ),
         ((0, 0, 61), [("loading",), ("tracing",)], "tracing"),
     ],
 )

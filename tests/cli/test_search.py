@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
@@ -153,7 +154,74 @@ def test_only_photos_of_a_folder_and_of_a_time_are_found(
     done = CliRunner().invoke(
         app, ["search", "a dog", "-b", str(bundle.directory), "--in", str(photos / "hills")]
     )
+    assert f"the index has no photo in {photos / 'hills'}" in done.output
+    assert f"It has photos in {photos / 'city'} (2), {photos / 'sea'} (2)." in done.output
     assert "No photo of the index passes --in" in done.output
+    done = CliRunner().invoke(
+        app, ["search", "a dog", "-b", str(bundle.directory), "--in", str(photos / "sea")]
+    )
+    assert "has no photo" not in done.output
+
+
+@pytest.fixture
+def burst(tmp_path: Path) -> tuple[Bundle, Path]:
+    """Four photos; of the first four copies, each with another pixel changed."""
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    photos = tmp_path / "photos"
+    for folder in ("one", "two"):
+        (photos / folder).mkdir(parents=True)
+    for number, photo in enumerate(packaged_photos()[:4]):
+        shutil.copy(photo, photos / "one" / f"{number}{photo.suffix}")
+    with Image.open(packaged_photos()[0]) as photo:
+        for number in range(4):
+            photo.putpixel((number, 0), 0 if photo.mode == "L" else (0, 0, 0))
+            photo.save(photos / ("one", "two")[number % 2] / f"copy-{number}.png")
+    index = create_index(bundle, tmp_path / "bundle.index")
+    SearchEngine(bundle).index_folder(index, photos)
+    return bundle, photos
+
+
+def test_near_duplicates_are_one_result_with_the_number_of_copies(
+    burst: tuple[Bundle, Path],
+) -> None:
+    bundle, _ = burst
+    alike = {f"copy-{number}.png" for number in range(4)} | {f"0{packaged_photos()[0].suffix}"}
+    apart = search(bundle, "a dog", "-k", "9")["results"]
+    assert len(apart) == 8 and not any("copies" in result for result in apart)
+    for k in (2, 4, 9):  # which is widened until there are so many stacks
+        stacks = search(bundle, "a dog", "-k", str(k), "--stack")["results"]
+        assert len(stacks) == min(k, 4)
+        leaders = [stack["path"] for stack in stacks]
+        assert leaders == [r["path"] for r in apart if r["path"] in leaders]
+    (stack,) = [stack for stack in stacks if "copies" in stack]
+    assert {Path(path).name for path in (stack["path"], *stack["copies"])} == alike
+    assert len(stack["copies"]) == 4
+    words = ["search", "a dog", "-b", str(bundle.directory)]
+    lines = CliRunner().invoke(app, words).stdout.splitlines()
+    assert len(lines) == 4
+    assert [line for line in lines if line.endswith("  (+4 near duplicates)")] == [
+        f"{stack['score']:.3f}  {stack['path']}  (+4 near duplicates)"
+    ]
+    assert len(CliRunner().invoke(app, [*words, "--no-stack"]).stdout.splitlines()) == 8
+
+
+def test_duplicates_of_a_folder_are_printed_and_shown_on_a_page(
+    burst: tuple[Bundle, Path],
+) -> None:
+    bundle, photos = burst
+    words = ["search", "--duplicates", "0.97", "-b", str(bundle.directory)]
+    narrow = [*words, "--in", str(photos / "two")]
+    two = [str(photos / "two" / f"copy-{number}.png") for number in (1, 3)]
+    assert CliRunner().invoke(app, narrow).stdout.splitlines() == [
+        *two,
+        "",
+        "1 group, 2 of 2 photos",
+    ]
+    document = json.loads(CliRunner().invoke(app, [*narrow, "--json"]).stdout)
+    assert document == {"photos": 2, "least": 0.97, "groups": [two]}
+    assert CliRunner().invoke(app, [*words, "--show"]).stdout.endswith("1 group, 5 of 8 photos\n")
+    page = bundle.directory.with_name("bundle.search.html").read_text("utf-8")
+    assert "5 photos" in page and page.count("<img ") == 5
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,7 @@ def test_photos_coded_around_different_axes_are_compared(tmp_path: Path) -> None
             writer.add(names(300), part)
         segments += index.segments
     assert abs(segments[0].segment.axis @ segments[1].segment.axis) < 0.5
-    groups = duplicates.duplicate_groups(segments, 0.999)
+    groups = duplicates.duplicate_groups(segments, [live.live_rows() for live in segments], 0.999)
     assert sorted(groups) == [[(0, row), (1, row)] for row in range(5)]
 
 

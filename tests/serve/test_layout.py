@@ -48,6 +48,7 @@ def test_the_page_fits_and_axe_finds_nothing(
     look()
     page.get_by_role("button", name="Remove snow").click()
     page.get_by_role("button", name="Side by side").click()
+    page.get_by_role("button", name="Details").click()
     expect(page.locator("#right .numbers .total")).to_be_visible()
     look()
     page.locator("#left .photo").first.click()

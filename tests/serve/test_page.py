@@ -726,6 +726,8 @@ def test_an_answer_is_shown_with_its_times_and_with_what_was_not_read(
     ]
     page.route("**/api/search", lambda route: route.fulfill(json=answers.pop(0)))
     numbers = page.locator("#left .numbers")
+    expect(numbers).to_be_hidden()
+    page.get_by_role("button", name="Details").click()
     notes = page.locator("#left .note")
     page.locator("#query").fill("a")
     expect(numbers.locator(".total")).to_have_text("5.8 ms")

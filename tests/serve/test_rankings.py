@@ -44,7 +44,7 @@ class Engine:
         self.simulated = False
 
     def search_parts(
-        self, index: Any, parts: Any, k: int, *, rows: RowFilter, exact: bool
+        self, index: Any, parts: Any, k: int, *, rows: RowFilter, exact: bool, by: Any = None
     ) -> Found:
         self.asked.append(k)
         own = {str(part.content) for part in parts if isinstance(part.content, Path)}

@@ -40,7 +40,7 @@ def found(server: Server, *parts: object, **more: object) -> list[str]:
 def ask(page: Page, text: str = QUERY) -> None:
     """Type, and wait for the answer."""
     page.locator("#query").fill(text)
-    expect(page.locator("#left .numbers .total")).to_be_visible()
+    expect(page.locator("#left .numbers .total")).to_contain_text("ms")
     expect(page.locator("#left .headline")).to_contain_text("nearest first")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mcad_mobile.base.standard_output import escape_unprintable
+from mcad_mobile.base.standard_output import counted, escape_unprintable
 from mcad_mobile.bench.report.rows import (
     NOT_MEASURED,
     PERCENTILES,
@@ -61,7 +61,7 @@ def _details(document: dict[str, Any]) -> tuple[str, ...]:
     return (
         device_name(document),
         " and ".join(dict.fromkeys(f"{rung['runtime']} {rung['precision']}" for rung in rungs)),
-        f"{photos:,} photos" if photos else "",
+        counted(photos, "photo") if photos else "",
         f"exported {exported}",
         f"measured {measured}",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcad_mobile.base.files import megabytes
+from mcad_mobile.base.standard_output import counted
 from mcad_mobile.bench.report import rows
 from mcad_mobile.bench.report.charts import comparison_charts, result_charts, sensitivity_chart
 from mcad_mobile.bench.report.markdown import HEAD, cautions, comparison_rows, labels
@@ -193,15 +194,16 @@ def _precision_rows(record: PrecisionRecord) -> dict[str, Any]:
         "alone": {"head": ALONE_HEAD, "rows": alone_rows(record)},
         "pairs": {"head": PAIRS_HEAD, "rows": pair_rows(record)},
         "note": f"{record.why} Judged by {record.judged_by}. Tried on {_data(record.data)}; float "
-        f"mR {record.float_mean_recall:.2f}. {len(record.steps)} pairs were measured; what is not "
-        f"shown is smaller, and in {REPORT}. It takes {record.photos_to_tell} photos to detect "
-        f"a drop of {record.max_recall_drop:g} points.",
+        f"mR {record.float_mean_recall:.2f}. {counted(len(record.steps), 'pair')} measured; what "
+        f"is not shown is smaller, and in {REPORT}. It takes {record.photos_to_tell} photos to "
+        f"detect a drop of {record.max_recall_drop:g} points.",
         "charts": [sensitivity_chart(record, tower) for tower in sorted(towers)],
     }
 
 
 def _data(data: DataFacts) -> str:
-    return f"{data.name} {data.split}, {data.photos} photos with {data.captions} captions"
+    photos, captions = counted(data.photos, "photo"), counted(data.captions, "caption")
+    return f"{data.name} {data.split}, {photos} with {captions}"
 
 
 def render(package: str, template: str, **values: Any) -> str:

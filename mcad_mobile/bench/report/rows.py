@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mcad_mobile.base.standard_output import counted
 from mcad_mobile.engine.bundle import TOWERS
 
 PERCENTILES = ("p50", "p90", "p99")
@@ -88,7 +89,7 @@ def summary(document: dict[str, Any]) -> str:
     if device.get("emulator"):  # an emulated processor is always named as such
         kind = f"emulated by {device['emulator']}"
     photos, threads = document["index"].get("photos"), document["conditions"]["threads"]
-    parts = [f"{photos:,} photos"] if photos else []
+    parts = [counted(photos, "photo")] if photos else []
     parts += [counted(threads, "thread")] if threads else []
     parts.append(f"on {device['cpu']} ({kind})")
     circumstances = f"{', '.join(parts)}.".replace("photos, on", "photos on")
@@ -245,7 +246,7 @@ def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("Searches", searches))
     if document["index"].get("photos"):
         source = document["index"].get("source", "")
-        rows.append(("Index", f"{document['index']['photos']:,} photos: {source}"))
+        rows.append(("Index", f"{counted(document['index']['photos'], 'photo')}: {source}"))
     used = document["runtime"].items()
     towers = (f"{name} {rung['runtime']} {rung['precision']}" for name, rung in used)
     rows.append(("Towers", "; ".join(towers)))
@@ -285,7 +286,7 @@ def _indexing(document: dict[str, Any]) -> str:
     peak = document["memory_mib"]["indexing"]["peak_pss"]
     return (
         f"{indexing['photos_per_s']:.1f} photos a second, decoding included "
-        f"({indexing['photos']} photos: {indexing['source']}); "
+        f"({counted(indexing['photos'], 'photo')}: {indexing['source']}); "
         f"peak {_figure(peak, '.0f', ' MiB')}"
     )
 
@@ -297,10 +298,6 @@ def _reading(document: dict[str, Any]) -> list[tuple[str, str]]:
     speed = f"{reading['photos_an_hour']:,.0f} photos an hour, decoding included"
     peak = _figure(memory["peak_pss"], ".0f", " MiB")
     return [("Reading text", f"{speed} ({reading['photos']} photos); peak {peak}")]
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _figure(value: float | None, style: str, unit: str = "") -> str:

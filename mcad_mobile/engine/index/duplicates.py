@@ -26,9 +26,11 @@ _PAIRS_AT_ONCE = 1 << 18
 _PAIRS_A_PHOTO = 64
 
 
-def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list[tuple[int, int]]]:
+def duplicate_groups(
+    segments: Sequence[LiveSegment], among: Sequence[Rows], least: float
+) -> list[list[tuple[int, int]]]:
     """Return groups of (segment, row), the largest first, in which each photo has a cosine of
-    `least` or more to another: chains count.
+    `least` or more to another: chains count. The rows of a segment are `among` its live ones.
 
     Needs 8 + D/8 bytes of memory per photo, and time that grows with the photos.
     PhotoIndexError unless 0.5 < `least` <= 1.
@@ -38,16 +40,16 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
             f"Photos with a cosine of {least} are not near duplicates.",
             "Ask for more than 0.5, up to 1.",
         )
-    sizes = [live.photos for live in segments]
+    sizes = [len(rows) for rows in among]
     if sum(sizes) < 2:
         return []
     number = np.repeat(np.arange(len(segments)), sizes)
-    row = np.concatenate([live.live_rows() for live in segments])
-    codes = _codes(segments)
+    row = np.concatenate(among)
+    codes = _codes(segments, among)
     dim = len(segments[0].segment.axis)
     photos = PhotoSample([live.segment for live in segments], number, row, dim)
     # One photo stands for all its copies, whose pairs would be too many.
-    parent = _first_copies(segments, codes)
+    parent = _first_copies(segments, among, codes)
     single = np.flatnonzero(parent == np.arange(len(row)))
     for left, right in _similar_codes(codes[single], least):
         a, b = single[left], single[right]
@@ -65,12 +67,12 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
     return sorted(found, key=len, reverse=True)
 
 
-def _codes(segments: Sequence[LiveSegment]) -> U8:
-    """Return sign codes [N, D/8] of all live rows around one axis, that of the largest segment."""
+def _codes(segments: Sequence[LiveSegment], among: Sequence[Rows]) -> U8:
+    """Return sign codes [N, D/8] of the rows around one axis, that of the largest segment."""
     axis = max(segments, key=lambda live: live.photos).segment.axis
     parts = []
-    for live in segments:
-        rows, segment = live.live_rows(), live.segment
+    for live, rows in zip(segments, among, strict=True):
+        segment = live.segment
         same = np.array_equal(segment.axis, axis)
         for block in blocks(len(rows)):
             records = segment.records_of(rows[block])
@@ -80,13 +82,12 @@ def _codes(segments: Sequence[LiveSegment]) -> U8:
     return np.concatenate(parts)
 
 
-def _first_copies(segments: Sequence[LiveSegment], codes: U8) -> Rows:
-    """Return for each live row the position of the first row in its segment with the same stored
+def _first_copies(segments: Sequence[LiveSegment], among: Sequence[Rows], codes: U8) -> Rows:
+    """Return for each row the position of the first row in its segment with the same stored
     bytes."""
     firsts = np.arange(len(codes))
     start = 0
-    for live in segments:
-        rows = live.live_rows()
+    for live, rows in zip(segments, among, strict=True):
         # Equal photos have equal codes, and most rows differ in their first word.
         _, inverse, counts = np.unique(
             _words(codes[start : start + len(rows)])[:, 0], return_inverse=True, return_counts=True

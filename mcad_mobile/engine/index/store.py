@@ -322,13 +322,8 @@ class PhotoIndex:
         Raises:
             PhotoIndexError: the index is damaged, or was closed.
         """
-        for live in self.segments:
-            for _, row in live.segment.paths.find([path_to_bytes(first_row(path))]):
-                if row not in live.deleted:
-                    records = live.segment.records_of(np.array([row]))
-                    embedding = unrotate(decode(records, live.segment.axis)[0])
-                    return np.asarray(embedding / lengths(embedding), np.float32)
-        return None
+        embedding = self.embeddings([path])[0]
+        return embedding if embedding.any() else None
 
     def cosines(self, query: F32, paths: Sequence[str]) -> F32:
         """Score photos, wherever they rank.
@@ -371,7 +366,7 @@ class PhotoIndex:
             PhotoIndexError: the index is damaged, or was closed.
         """
         segments = self.segments
-        if not any(live.words for live in segments):
+        if not self.has_words:
             return None
         return search_words(segments, query, k, rows, load_kernel(), near)
 
@@ -408,21 +403,52 @@ class PhotoIndex:
                 if (is_read is None or not is_read[row]) and not is_moment(path):
                     yield os.fsdecode(path), _stamp(live, row)
 
-    def near_duplicates(self, least: float = 0.97) -> list[list[str]]:
+    def embeddings(self, paths: Sequence[str]) -> F32:
+        """Look up the embeddings of N photos.
+
+        Args:
+            paths: photos, as `paths` lists them.
+
+        Returns:
+            [N, D] float32, as stored and scaled to length 1; zeros where the index lacks the
+            photo. A video has that of its first moment.
+
+        Raises:
+            PhotoIndexError: the index is damaged, or was closed.
+        """
+        embeddings = np.zeros((len(paths), self.dim), np.float32)
+        raw = [path_to_bytes(first_row(path)) for path in paths]
+        for live in self.segments:
+            found = np.array(live.segment.paths.find(raw), np.intp).reshape(-1, 2)
+            places, rows = found[~np.isin(found[:, 1], live.deleted)].T
+            if len(rows):
+                stored = unrotate(decode(live.segment.records_of(rows), live.segment.axis))
+                embeddings[places] = stored / lengths(stored)[:, None]
+        return embeddings
+
+    def near_duplicates(
+        self, least: float = 0.97, *, rows: RowFilter = ALL_ROWS
+    ) -> list[list[str]]:
         """Group photos that are nearly the same.
 
         Args:
             least: each photo has at least this cosine to another of its group.
+            rows: which photos are compared; all of them by default.
 
         Returns:
             Groups of two or more paths, each sorted, the largest group first.
 
         Raises:
             PhotoIndexError: `least` is at most 0.5 or above 1, or the index is damaged or closed.
+            KernelError: the search kernels are missing.
         """
-        segments = self.segments
+        segments, kernel = self.segments, load_kernel()
+        among = [
+            np.sort(live.segment.rows_at(live.filtered(rows, kernel).places(kernel)))
+            for live in segments
+        ]
         of_file: dict[str, set[str]] = {}
-        for group in duplicate_groups(segments, least):
+        for group in duplicate_groups(segments, among, least):
             paths = (os.fsdecode(segments[s].segment.paths.at(row)) for s, row in group)
             files = {file_and_moment(path)[0] for path in paths}
             # Videos may share several moments.
@@ -636,6 +662,32 @@ class PhotoIndex:
         """
         kernel = load_kernel()
         return sum(live.filtered(rows, kernel).count for live in self.segments)
+
+    def passing_paths(self, rows: RowFilter) -> list[str]:
+        """List the photos that pass a filter.
+
+        Args:
+            rows: the filter.
+
+        Returns:
+            Their paths, in no order.
+
+        Raises:
+            PhotoIndexError: the index is damaged, or was closed.
+            KernelError: the search kernels are missing.
+        """
+        kernel = load_kernel()
+        found = [
+            file_and_moment(os.fsdecode(path))[0]
+            for live in self.segments
+            for path in live.segment.paths_at(live.filtered(rows, kernel).places(kernel))
+        ]
+        return [*dict.fromkeys(found)]
+
+    @property
+    def has_words(self) -> bool:
+        """Whether it holds words of photos: texts that were read, names, places."""
+        return any(live.words is not None for live in self.segments)
 
     def search(
         self, query: F32, k: int = 10, *, rows: RowFilter = ALL_ROWS, exact: bool = False

@@ -42,4 +42,5 @@ export const stopIndexing = () => ask("DELETE", "/api/indexing");
 
 export const thumbnail = (index, id) => `${indexPath(index)}/photos/${id}/thumbnail`;
 export const view = (index, id) => `${indexPath(index)}/photos/${id}/view`;
+export const text = (index, id) => ask("GET", `${indexPath(index)}/photos/${id}/text`);
 export const uploaded = (id) => `/api/uploads/${id}/thumbnail`;

@@ -12,7 +12,8 @@ const COMPARED = 24;
 const REST = 400; // ms: after a pause in typing, announce the result to screen readers, and update the address
 const TYPING = 3000; // ms: words that are changed again so soon are one step for the browser's Back
 const LOOK = { running: 500, idle: 2500 };
-const FILTERS = ["folder", "after", "before"];
+const FILTERS = ["folder", "after", "before", "place"];
+const OPTIONS = ["by", "copies"];
 
 const [left, right] = ["left", "right"].map(
   (id) => new Pane(byId(id), { query: () => query(), act, open: (pane, place) => viewer.show(pane, place), announce: say }),
@@ -28,7 +29,8 @@ let indexShown = "";
 function query() {
   const filter = {};
   for (const id of FILTERS) if (byId(id).value) filter[id] = byId(id).value;
-  return { parts: parts.list(), filter };
+  const [by, copies] = OPTIONS.map((id) => byId(id).value);
+  return { parts: parts.list(), filter, stack: copies !== "all", ...(by && { by }) };
 }
 
 // `anew`: what is asked has changed, so its answer is shown from the top.
@@ -59,7 +61,9 @@ function address() {
   const asked = new URLSearchParams();
   for (const text of parts.texts) asked.append("part", text);
   for (const [name, value] of Object.entries(query().filter)) asked.set(name, value);
+  for (const id of OPTIONS) if (byId(id).value) asked.set(id, byId(id).value);
   if (compared) asked.set("compare", 1);
+  if (byId("details").ariaPressed === "true") asked.set("details", 1);
   const rest = asked.toString();
   if (parts.query.value) asked.set("q", parts.query.value);
   return { rest, whole: asked.size ? `#${asked}` : location.pathname };
@@ -77,7 +81,9 @@ function remember() {
 function restore() {
   const asked = new URLSearchParams(location.hash.slice(1));
   parts.restore(asked.get("q") ?? "", asked.getAll("part"));
-  for (const id of FILTERS) byId(id).value = asked.get(id) ?? "";
+  for (const id of [...FILTERS, ...OPTIONS]) byId(id).value = asked.get(id) ?? "";
+  for (const id of OPTIONS) if (byId(id).selectedIndex < 0) byId(id).value = "";
+  detail(asked.has("details"));
   if (byId("folder").selectedIndex < 0) byId("folder").value = "";
   compared = asked.has("compare") && !byId("compare").hidden;
   byId("compare").setAttribute("aria-pressed", compared);
@@ -110,6 +116,16 @@ function toggleCompare() {
   compared = !compared;
   byId("compare").setAttribute("aria-pressed", compared);
   search();
+}
+
+function detail(shown) {
+  byId("details").setAttribute("aria-pressed", shown);
+  document.body.classList.toggle("detailed", shown);
+}
+
+function toggleDetails() {
+  detail(byId("details").ariaPressed !== "true");
+  remember();
 }
 
 function act(hit, index, weight) {
@@ -151,6 +167,8 @@ async function draw(status) {
     byId("compare").hidden = status.bundles.length < 2 && status.bundles[0].rungs.length < 2 && status.indexes.length < 2;
   }
   for (const pane of panes) pane.remember(status);
+  const words = status.indexes.some((index) => index.has_words);
+  for (const id of ["places", "channels"]) hide(byId(id), !words);
   const now = [...status.indexes, ...status.bundles].map(({ id, generation }) => `${id} ${generation}`).concat(status.job?.state).join();
   if (now !== generations) {
     await offerFolders();
@@ -203,7 +221,7 @@ addEventListener("keydown", (event) => {
   }
   if (typing(target)) return;
   const photo = target.closest(".pane li[data-place]");
-  const done = { "/": () => parts.query.focus(), Escape: () => parts.query.focus(), "?": help, "+": () => parts.write(1), "-": () => parts.write(-1), c: () => byId("compare").hidden || toggleCompare() };
+  const done = { "/": () => parts.query.focus(), Escape: () => parts.query.focus(), "?": help, "+": () => parts.write(1), "-": () => parts.write(-1), c: () => byId("compare").hidden || toggleCompare(), d: toggleDetails };
   if (photo) {
     const pane = panes.find((pane) => pane.place.contains(photo));
     const hit = pane.grid.hits[Number(photo.dataset.place)];
@@ -228,13 +246,14 @@ for (const pane of panes) {
   });
 }
 
-for (const id of FILTERS) byId(id).addEventListener("change", () => search());
+for (const id of [...FILTERS, ...OPTIONS]) byId(id).addEventListener("change", () => search());
 byId("clear").addEventListener("click", () => {
   for (const id of FILTERS) byId(id).value = "";
   search();
   byId("folder").focus();
 });
 byId("compare").addEventListener("click", toggleCompare);
+byId("details").addEventListener("click", toggleDetails);
 byId("filters").addEventListener("click", (event) => {
   const open = byId("controls").classList.toggle("open");
   event.currentTarget.setAttribute("aria-expanded", open);

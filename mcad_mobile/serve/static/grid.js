@@ -73,7 +73,9 @@ export class Grid {
   }
 
   // More of the same answer.
-  add(offset, hits) {
+  add(offset, hits, total) {
+    this.total = total;
+    this.current = Math.min(this.current, Math.max(0, total - 1));
     hits.forEach((hit, number) => (this.hits[offset + number] = hit));
     // Keys may have gone where nothing was loaded yet.
     const focused = document.activeElement?.closest?.("li[data-place]");

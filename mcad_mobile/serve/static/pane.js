@@ -121,7 +121,7 @@ export class Pane {
     const { signal } = this.asking;
     try {
       const answer = await api.search({ ...this.query(), ...this.side, offset, limit }, signal);
-      this.grid.add(offset, answer.hits);
+      this.grid.add(offset, answer.hits, answer.total);
     } catch (problem) {
       if (problem.name === "AbortError") return;
       this.grid.asked.delete(offset); // asked for again when it comes into view
@@ -151,13 +151,15 @@ export class Pane {
   }
 
   nothing(id) {
-    const { folder, after, before } = this.query().filter;
+    const { filter, by } = this.query();
+    const { folder, after, before, place } = filter;
     const index = this.status.indexes.find((each) => each.id === id);
     if (this.status.job?.state === "running" && !index.photos) return "The first photos appear here in a moment";
     if (!index.photos) return "This index holds no photos";
     const days = after && before ? `from ${after} to ${before}` : after ? `from ${after} on` : before ? `until ${before}` : "";
     const others = index.first_day ? `; there are photos from ${index.first_day} to ${index.last_day}` : "; no photo in this index has a date";
-    return ["No photos", folder && "in this folder", days].filter(Boolean).join(" ") + (days ? others : "");
+    if (by === "words") return "No photo has these words";
+    return ["No photos", folder && "in this folder", place && `taken in ${place}`, days].filter(Boolean).join(" ") + (days ? others : "");
   }
 
   // ms by stage, as a bar that needs no legend: each part has its name on it.
@@ -199,7 +201,11 @@ export class Pane {
     if (scored || hit.taken) caption.firstChild.firstChild.data = scored ? hit.score.toFixed(3) : hit.taken;
     const name = caption.childNodes[scored || hit.taken ? 2 : 0];
     name.firstChild.data = hit.name;
-    if (compared) name.classList.add("unseen"); // announced even where it is not shown
+    const [match] = hit.matched.filter(({ source }) => source !== "name"); // which is shown anyway
+    if (match && !compared) caption.append(element("bdi", { class: "line", text: match.line, title: match.line }));
+    if (compared || match) name.classList.add("unseen"); // announced even where it is not shown
+    const copies = hit.copies.length;
+    if (copies) caption.append(element("span", { class: "copies", text: `+${copies}`, "aria-label": count(copies, "near duplicate") }));
     if (mark) caption.append(element("span", { class: "mark", text: mark }));
     if (item) {
       item.firstChild.lastChild.replaceWith(caption);

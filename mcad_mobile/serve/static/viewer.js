@@ -1,19 +1,25 @@
 // One photo, large.
 
 import * as api from "./api.js";
-import { byId } from "./dom.js";
+import { button, byId, complain, element, hide } from "./dom.js";
+
+const SVG = "http://www.w3.org/2000/svg";
 
 export class Viewer {
   constructor(act) {
     this.dialog = byId("viewer");
     const image = byId("large");
-    image.addEventListener("load", () => this.absent(false));
+    image.addEventListener("load", () => {
+      this.absent(false);
+      this.boxes();
+    });
     image.addEventListener("error", () => this.absent(true));
     byId("previous").addEventListener("click", () => this.step(-1));
     byId("next").addEventListener("click", () => this.step(1));
     byId("close").addEventListener("click", () => this.dialog.close());
     byId("more").addEventListener("click", () => this.done(1));
     byId("less").addEventListener("click", () => this.done(-1));
+    byId("copy").addEventListener("click", () => this.copy());
     this.act = act;
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
     this.dialog.addEventListener("close", () => this.pane?.grid.focus(this.place()));
@@ -41,17 +47,76 @@ export class Viewer {
     return this.last;
   }
 
-  draw() {
-    const { hit, pane } = this;
+  // A copy of its stack in place of it, or itself.
+  draw(copy = null) {
+    const { pane } = this;
+    const hit = { ...this.hit, ...copy };
+    this.seen = copy ? { ...hit, score: null, taken: "", matched: [] } : hit;
+    this.marks(copy);
     byId("large").hidden = false;
     byId("absent").hidden = true;
     byId("large").src = api.view(pane.index.value, hit.id);
     byId("large").alt = hit.name;
     byId("name").textContent = hit.name;
-    const score = hit.score === null ? "" : `score ${hit.score.toFixed(3)}`;
-    byId("facts").textContent = [score, hit.taken, hit.folder].filter(Boolean).join(" \u00b7 ");
+    const score = this.seen.score === null ? "" : `score ${this.seen.score.toFixed(3)}`;
+    byId("facts").textContent = [score, this.seen.taken, hit.folder].filter(Boolean).join(" \u00b7 ");
     byId("previous").disabled = this.place() === 0;
     byId("next").disabled = !pane.grid.hits[this.place() + 1];
+  }
+
+  // What matched, its boxes, the photos of its stack, and whether there is text to copy.
+  marks(copy) {
+    const { hit, pane } = this;
+    byId("boxes").replaceChildren();
+    byId("matched").replaceChildren(
+      ...this.seen.matched.map(({ source, line }) => element("span", {}, `${source}: `, element("bdi", { text: line }))),
+    );
+    const stack = hit.copies.length ? [null, ...hit.copies] : [];
+    byId("stack").replaceChildren(
+      ...stack.map((other) => {
+        const { id, name } = other ?? hit;
+        const made = button("", name, () => this.draw(other), "plain");
+        made.setAttribute("aria-pressed", id === (copy ?? hit).id);
+        made.append(element("img", { src: api.thumbnail(pane.index.value, id), alt: "" }));
+        return element("li", {}, made);
+      }),
+    );
+    hide(byId("stack"), !stack.length);
+    this.offerText(this.seen.id);
+  }
+
+  async offerText(id) {
+    hide(byId("copy"), true);
+    const index = this.pane.index.value;
+    if (!this.pane.status.indexes.some((each) => each.id === index && each.has_words)) return;
+    const { lines } = await api.text(index, id).catch(() => ({ lines: [] }));
+    if (this.seen.id !== id) return;
+    this.lines = lines;
+    hide(byId("copy"), !lines.length);
+  }
+
+  async copy() {
+    try {
+      await navigator.clipboard.writeText(this.lines.join("\n"));
+      byId("copy").textContent = "Copied";
+      setTimeout(() => (byId("copy").textContent = "Copy text"), 1500);
+    } catch {
+      complain("The browser does not let this page copy.");
+    }
+  }
+
+  // In the picture's own pixels, fitted as the picture is.
+  boxes() {
+    const { naturalWidth: across, naturalHeight: down } = byId("large");
+    byId("boxes").setAttribute("viewBox", `0 0 ${across} ${down}`);
+    byId("boxes").replaceChildren(
+      ...this.seen.matched.filter(({ box }) => box).map(({ box }) => {
+        const polygon = document.createElementNS(SVG, "polygon");
+        const scaled = box.map((value, at) => (value * (at % 2 ? down : across)) / 10000);
+        polygon.setAttribute("points", scaled.join(" "));
+        return polygon;
+      }),
+    );
   }
 
   step(by) {
@@ -66,10 +131,10 @@ export class Viewer {
   }
 
   done(weight) {
-    const { hit, pane } = this;
+    const { seen, pane } = this;
     this.pane = null; // what was shown is about to go
     this.dialog.close();
-    this.act(hit, pane.index.value, weight);
+    this.act(seen, pane.index.value, weight);
   }
 
   key(event) {
