@@ -332,6 +332,12 @@ def test_the_page_of_models_gives_the_reasons_of_the_errors(tmp_path):
         assert f" | {reason.removesuffix(' (xlm-roberta-base)')} |" in page
 
 
+def test_a_folder_of_open_clip_without_its_architecture_is_refused(tmp_path):
+    folder = write_open_clip(tmp_path / "vit")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}}))
+    refused(f"open_clip:local-dir:{folder}", "has no model_cfg")
+
+
 def test_a_model_of_open_clip_asked_for_as_transformers_is_pointed_there(vit):
     refused(f"hf:{vit}", "open_clip:hf-hub:")
 
