@@ -63,7 +63,7 @@ def test_a_float_tower_computes_what_the_published_model_does_of_red_green_and_b
     for size in (shape, other) if any_size else (shape,):
         rgb = picture[:, :, : size[2], : size[3]]
         bgr = np.ascontiguousarray(rgb[:, ::-1])
-        assert np.allclose(run(str(path), rgb), run(before, bgr), atol=2e-4)
+        assert np.allclose(run(str(path), rgb), run(before, bgr), atol=2e-4 if any_size else 5e-3)
     operators = collections.Counter(node.op_type for node in onnx.load(path).graph.node)
     assert operators["Gelu"] == 13
     assert not {"Erf", "Shape", "Identity"} & set(operators) or any_size
@@ -95,10 +95,10 @@ def test_pictures_are_the_same_in_each_run_and_others_for_another_seed():
     assert len(scenes[3].lines) > 8  # a page
 
 
-@pytest.mark.parametrize("chip", ["SM8650", "MT6989"])
+@pytest.mark.parametrize("chip", ["MT6989", "tensor-g5"])
 def test_a_chip_whose_npu_cannot_have_a_reader_is_refused_before_work(chip, tmp_path):
     request = BundleRequest(find_target(chip), tmp_path / "out")
-    with pytest.raises(TargetError, match=f"(?s){chip}.*--target cpu"):
+    with pytest.raises(TargetError, match=r"(?s)reads text.*--target cpu"):
         export(None, [request], ExportOptions(read_text=True))
 
 
