@@ -30,7 +30,7 @@ from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.photos.preprocess import Preprocess
-from mcad_mobile.students.efficientnet_lite import LITE0, Trunk, scaled
+from mcad_mobile.students.efficientnet_lite import STAGES, Trunk
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.student import model_sha256
 
@@ -234,9 +234,6 @@ def by_length(encode: Callable[[Tensor, Tensor], Tensor], ids: Tensor, mask: Ten
     return torch.cat(rows)[inverse]
 
 
-_STAGES = {0: LITE0, 2: scaled(width=1.1, depth=1.2)}
-
-
 class GridTrunk:
     """A frozen EfficientNet-Lite up to its last 7 x 7 grid: `module`, with its current weights,
     minus its last `dropped_blocks`. The last `resumed_blocks` of the rest run on the cached grids
@@ -262,7 +259,7 @@ class GridTrunk:
     @staticmethod
     def pretrained(size: int, arithmetic: Arithmetic, resumed_blocks: int = 0) -> GridTrunk:
         """EfficientNet-Lite0 or -Lite2 with its ImageNet weights, on the training device."""
-        module = Trunk(_STAGES[size])
+        module = Trunk(STAGES[size])
         load_imagenet(module, size)
         module.to(accelerator().device)
         preprocess, name = default_config().preprocess, f"EfficientNet-Lite{size}"

@@ -317,6 +317,11 @@ def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Studen
             f"{choice.spec} has a multilingual text tower, which photos cannot train.",
             "Train the student that its image tower came from, then --text-only for that one.",
         )
+    if student.config.classes:
+        raise StudentError(
+            f"The photos of {choice.spec} are embedded by a classifier, which is not trained.",
+            "Leave --student out to train the default student's network.",
+        )
     student.config = msgspec.structs.replace(student.config, name=name)
     return FrozenTrunk(student, choice.spec, student.sha256)
 

@@ -34,6 +34,9 @@ def scaled(width: float, depth: float) -> Stages:
     return tuple(out)
 
 
+STAGES = {0: LITE0, 2: scaled(width=1.1, depth=1.2)}  # by the size of the network
+
+
 class SameConv(nn.Conv2d):
     """Convolution with TensorFlow's SAME padding for even inputs, which the ImageNet weights need:
     at stride 2 it pads less at the top and left than at the bottom and right."""
@@ -91,11 +94,12 @@ class Trunk(nn.Module):
 
 
 class ImageTower(Trunk):
-    """Photos [B, 3, S, S] float32 -> embeddings [B, dim] float32, not normalized."""
+    """Photos [B, 3, S, S] float32 -> embeddings [B, dim] float32, not normalized. `size`: of the
+    trunk; `classes`: of the classifier whose probabilities the head reads, or 0."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.head = Head(FEATURES, hidden, dim)
+    def __init__(self, dim: int, hidden: int, size: int = 0, classes: int = 0) -> None:
+        super().__init__(STAGES[size])
+        self.head = ClassHead(classes, dim) if classes else Head(FEATURES, hidden, dim)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.head(self.features(pixels))  # type: ignore[no-any-return]
@@ -114,3 +118,16 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.dropout(x)
         return self.linear(x) + self.down(self.dropout(F.relu(self.up(x))))  # type: ignore[no-any-return]
+
+
+class ClassHead(nn.Module):
+    """Features [B, 1280] -> embeddings [B, dim]: the mean of the classes' embeddings, weighted by a
+    classifier's probabilities (ConSE, arXiv 1312.5650)."""
+
+    def __init__(self, classes: int, dim: int) -> None:
+        super().__init__()
+        self.classify = nn.Linear(FEATURES, classes)
+        self.embed = nn.Linear(classes, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.embed(self.classify(x).softmax(-1))  # type: ignore[no-any-return]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mcad_mobile.students.student import Student
 
 DEFAULT_NAME = "mcad-s"
+OPEN_NAME = "mcad-o"  # the student whose weights anyone may ship
 MULTILINGUAL = "multilingual"  # the name of the default student's second text tower
 _MULTILINGUAL_NAME = "mcad-m"
 KINDS = ("open_clip", "hf", "towers", "onnx")  # prefixes of a student, unless it is a folder
@@ -37,7 +38,8 @@ def load_student(
             `open_clip:NAME:CHECKPOINT`, where CHECKPOINT is a published tag or a weights file;
             `open_clip:NAME` if only one checkpoint is published; `hf:NAME_OR_FOLDER`;
             `package.module:function`, which returns a `student`; `onnx:IMAGE.onnx,TEXT.onnx`, or
-            `onnx:BOTH.onnx`; None for the default student.
+            `onnx:BOTH.onnx`; "mcad-o" for the student whose weights anyone may ship; None for the
+            default student.
         dim: number of leading embedding dimensions to keep; None for all. Only students trained
             by `distill` can be cut, to widths that they were trained for.
         tokenizer: for ONNX models: a tokenizer.json, if none lies beside the text tower.
@@ -174,7 +176,9 @@ def parse_spec(spec: str | None) -> tuple[str, str]:
     kind, _, rest = (spec or "").partition(":")
     if rest and kind in KINDS:
         return kind, rest
-    folder = default_directory() if spec is None else Path(spec)
+    folder = Path(spec or "")
+    if spec is None or (spec == OPEN_NAME and not folder.exists()):
+        folder = default_directory(spec or DEFAULT_NAME)
     if rest.isidentifier() and not folder.exists() and _is_module(kind):
         return "python", f"{kind}:{rest}"
     if rest and re.fullmatch(r"[\w.-]{2,}", kind) and not folder.exists():

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
@@ -50,6 +50,8 @@ class StudentConfig(Record, frozen=True, omit_defaults=True):
     preprocess: Preprocess
     tokenizer: WordPieceConfig | SentencePieceConfig
     widths: tuple[Size, ...] = (128, 64)  # narrower ones that it was trained for
+    trunk: Literal[0, 2] = 0  # the size of its EfficientNet-Lite
+    classes: Annotated[int, Meta(ge=0, le=2**14)] = 0  # see ImageTower
     schema: str = SCHEMA
 
     def __post_init__(self) -> None:
@@ -104,7 +106,7 @@ class McadStudent(nn.Module):
         self.text_spec = TextSpec(
             config.tokenizer.length, text.embedding_rank, "mean", table_bits=text.table_bits
         )
-        self.image = ImageTower(config.dim, config.image_hidden)
+        self.image = ImageTower(config.dim, config.image_hidden, config.trunk, config.classes)
         self.text = TextTower(config.text, config.dim)
         self.tokenizer = Tokenizer(*config.tokenizer.compiled(directory))
 

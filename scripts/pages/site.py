@@ -16,6 +16,7 @@ OUTSIDE = (
     *("LICENSE", "NOTICE", "llms.txt"),
     *("models/mcad-s/README.md", "models/mcad-s/LICENSE"),
     *("models/mcad-m/README.md", "models/mcad-m/LICENSE"),
+    *("models/mcad-o/README.md", "models/mcad-o/LICENSE"),
     "benchmarks/README.md",
     *("android_demo/README.md", "android_demo/stubs/README.md"),
 )
