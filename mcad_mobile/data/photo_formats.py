@@ -52,6 +52,11 @@ def suffix_of(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
 
+def is_video(name: str) -> bool:
+    """Say whether a file's name is that of a video."""
+    return suffix_of(name) in VIDEO_SUFFIXES
+
+
 def kind_of(name: str) -> str:
     """The label under which non-photos are counted: ".mp4", "no suffix" or "other suffixes"."""
     suffix = suffix_of(name)

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from mcad_mobile.base.files import real_path
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.threads import OrderedPool
+from mcad_mobile.data.photo_formats import is_video
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.moments import file_and_moment, is_video, moment_path
+from mcad_mobile.engine.index.moments import moment_path
 from mcad_mobile.engine.index.store import KnownPhoto, Membership, Stamp
 from mcad_mobile.engine.photos.dates import minutes_changed, minutes_taken
 from mcad_mobile.engine.photos.decode import read_photo
@@ -232,8 +233,6 @@ def recheck(engine: Embedder, index: PhotoIndex, photos: int = 8) -> None:
     PhotoIndexError if the index holds something else of one."""
     paths = index.paths()
     for path in paths[:: max(len(paths) // photos, 1)][:photos]:
-        if file_and_moment(path)[1] is not None:
-            continue
         again, (known,) = _embed(engine, path, None), index.membership().find([path])
         held = index.embedding(path)
         if not len(again.embeddings) or known is None or held is None or known.stamp != again.stamp:

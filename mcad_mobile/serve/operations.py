@@ -15,8 +15,7 @@ from starlette.responses import Response
 
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.documents import decode
-from mcad_mobile.engine.photos.decode import read_photo
-from mcad_mobile.engine.photos.thumbnails import jpeg
+from mcad_mobile.engine.photos.thumbnails import file_jpeg
 from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
@@ -222,7 +221,7 @@ async def thumbnail(state: State, request: Request) -> Response:
 )
 async def view(state: State, request: Request) -> Response:
     def large(path: str, tag: str) -> bytes:
-        return jpeg(read_photo(path).data, path, longer=VIEW_PX)
+        return file_jpeg(path, longer=VIEW_PX)
 
     return await _photo(state, request, lambda path, tag: None, large)
 

@@ -18,8 +18,8 @@ from typing import IO
 from PIL import ExifTags
 
 from mcad_mobile.base.files import cache_directory
-from mcad_mobile.engine.photos.decode import opened, read_photo
-from mcad_mobile.engine.photos.thumbnails import jpeg
+from mcad_mobile.engine.photos.decode import opened
+from mcad_mobile.engine.photos.thumbnails import file_jpeg, jpeg
 from mcad_mobile.errors import PhotoError, QueryError
 
 THUMBNAIL_PX = 320  # of the shorter side: sharp at 160 CSS pixels, 2 pixels each
@@ -102,7 +102,7 @@ class Thumbnails:
 
     def make(self, path: str, tag: str) -> bytes:
         """Make a thumbnail and store it. PhotoError and MissingExtra as open_photo."""
-        content = jpeg(read_photo(path).data, path, shorter=self._px)
+        content = file_jpeg(path, shorter=self._px)
         file = self._file(path, tag)
         with contextlib.suppress(OSError):
             file.parent.mkdir(mode=0o700, exist_ok=True)

@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.errors import PhotoError, QueryError
 from mcad_mobile.serve.indexes import path_id
 from mcad_mobile.serve.photos import Thumbnails, Uploads, file_state
 from mcad_mobile.serve.server import open_state, take_port
 from tests.support.servers import TIMEOUT_S, Server, in_process, indexed, tiny
+from tests.support.videos import make_video
 
 Start = Callable[..., Server]
 
@@ -241,3 +243,18 @@ def test_an_answer_does_not_wait_for_its_head_to_be_acknowledged() -> None:
         return values
 
     assert all(asyncio.run(options()))
+
+
+def test_a_video_is_found_once_and_shown_by_its_first_frame(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    film = make_video(folder / "film.mp4", [(220, 20, 20), (20, 20, 220)])
+    bundle = tiny(tmp_path, "bundle")
+    SearchEngine(bundle).index_photos(create_index(bundle, tmp_path / "bundle.index"), [film])
+    server = start("-b", bundle.directory)
+    (hit,) = server.search("a dog")["hits"]
+    assert hit["name"] == "film.mp4"
+    status, content = thumbnail_of(server, "film.mp4")
+    assert status == 200
+    red, _, blue = Image.open(io.BytesIO(content)).getpixel((5, 5))
+    assert red > 150 > blue

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 
-from mcad_mobile.data.photo_formats import VIDEO_SUFFIXES, suffix_of
+from mcad_mobile.data.photo_formats import VIDEO_SUFFIXES, is_video
 
 MARK = "#t="
 # No video's own name ends like that: its suffix would be .000, not a video's.
@@ -14,11 +14,6 @@ _MOMENT = re.compile(
     rf"(.+(?:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))})){MARK}(\d+)\.(\d\d\d)",
     re.IGNORECASE | re.DOTALL,
 )
-
-
-def is_video(path: str) -> bool:
-    """Say whether a file's name is that of a video."""
-    return suffix_of(path) in VIDEO_SUFFIXES
 
 
 def moment_path(video: str, milliseconds: int) -> str:

@@ -275,14 +275,12 @@ class PhotoIndex:
         """List the photos.
 
         Returns:
-            The paths of all photos, sorted by their bytes; a video's as FILE#t=SECONDS, one for
-            each of its moments.
+            The paths of all photos and videos, sorted by their bytes.
 
         Raises:
             PhotoIndexError: a table of paths is damaged, or the index was closed.
         """
-        streams = [segment_items(live, number) for number, live in enumerate(self.segments)]
-        return [os.fsdecode(path) for path, _, _ in heapq.merge(*streams)]
+        return list(self.dates())
 
     def dates(self) -> dict[str, int]:
         """List when each photo was taken.
@@ -295,9 +293,14 @@ class PhotoIndex:
         """
         streams = [segment_items(live, number) for number, live in enumerate(self.segments)]
         times = [live.segment.times.tolist() for live in self.segments]
-        return {
+        of_rows = {
             os.fsdecode(path): times[number][row] for path, number, row in heapq.merge(*streams)
         }
+        files = [file_and_moment(row)[0] for row in of_rows]
+        of_files = dict(zip(files, of_rows.values(), strict=True))
+        if len(of_files) == len(of_rows):
+            return of_files
+        return dict(sorted(of_files.items(), key=lambda item: os.fsencode(item[0])))
 
     def membership(self) -> Membership:
         """Start to look photos up, to learn in the end which were not found.

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from msgspec import structs
 
+from mcad_mobile.data.photo_formats import is_video
 from mcad_mobile.engine.arrays import F32, Rows, Stamps, Times
 from mcad_mobile.engine.index.codes import (
     NORM_TOLERANCE,
@@ -39,7 +40,7 @@ from mcad_mobile.engine.index.merge import (
     read_embeddings,
     segment_items,
 )
-from mcad_mobile.engine.index.moments import MARK, file_and_moment, first_row, is_video
+from mcad_mobile.engine.index.moments import MARK, file_and_moment, first_row
 from mcad_mobile.engine.index.paths import MAX_LENGTH, path_to_bytes
 from mcad_mobile.engine.index.segment_writer import write_segment
 from mcad_mobile.engine.index.segments import NO_TIME

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcad_mobile.data.photo_formats import is_video
 from mcad_mobile.engine.photos.decode import open_bytes, read_photo
 from mcad_mobile.engine.photos.video import key_frames
 from mcad_mobile.errors import MissingExtra, PhotoError
@@ -27,10 +28,7 @@ def jpeg(
     return _small(image, name, shorter, longer)
 
 
-def frame_jpeg(
-    video: str, milliseconds: int, *, shorter: int | None = None, longer: int | None = None
-) -> bytes:
-    """A video's key frame at a time, as `jpeg` makes it of a photo. PhotoError, MissingExtra."""
+def _frame_jpeg(video: str, milliseconds: int, shorter: int | None, longer: int | None) -> bytes:
     for frame in key_frames(video, (shorter or longer or 0) // 2, milliseconds):
         return _small(frame.image, video, shorter, longer)
     raise PhotoError(f"{video} has no frame at {milliseconds} ms.")
@@ -55,14 +53,19 @@ def _small(image: Image.Image, name: str, shorter: int | None, longer: int | Non
     return out.getvalue()
 
 
+def file_jpeg(
+    path: str, at_ms: int | None = None, *, shorter: int | None = None, longer: int | None = None
+) -> bytes:
+    """A photo's file, or a video's at a moment, as `jpeg` makes it. PhotoError, MissingExtra."""
+    if is_video(path):
+        return _frame_jpeg(path, at_ms or 0, shorter, longer)
+    return jpeg(read_photo(path).data, path, shorter=shorter, longer=longer)
+
+
 def inline_jpeg(path: Path, shorter: int, at_ms: int | None = None) -> str:
-    """Like jpeg, or frame_jpeg for a moment of a video, in base64 for a page with inline photos; ""
-    if the file is unreadable."""
+    """Like file_jpeg, in base64 for a page with inline photos; "" if the file is unreadable."""
     try:
-        if at_ms is not None:
-            content = frame_jpeg(str(path), at_ms, shorter=shorter)
-        else:
-            content = jpeg(read_photo(str(path)).data, str(path), shorter=shorter)
+        content = file_jpeg(str(path), at_ms, shorter=shorter)
     except (PhotoError, MissingExtra):
         return ""
     return base64.b64encode(content).decode("ascii")
