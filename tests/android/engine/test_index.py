@@ -20,6 +20,7 @@ from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.segments import open_segment
+from mcad_mobile.engine.words.words_file import PhotoWords
 from tests.support.damaged_index import plant_number
 from tests.support.paths import ROOT
 from tests.support.probe import KERNELS, EngineError, Probe
@@ -337,6 +338,18 @@ def test_deleting_a_photo_that_is_not_there_takes_back_no_other_change(java):
     assert (answer["deleted"], answer["photos"]) == (0, 2)
     answer = java.change(delete=["a", "c"], dim=64)
     assert (answer["deleted"], answer["photos"]) == (1, 1)
+
+
+def test_words_of_photos_stay_with_their_segment(java):
+    rows = unit(3000, 64)
+    java.change(names(3000), rows, dim=64)
+    with PhotoIndex.open(java.directory).writer() as writer:
+        writer.set_words({names(1)[0]: PhotoWords(places=("Lisbon",), read=True)})
+    java.change(["new.jpg"], unit(1, 64, seed=1), delete=names(3000)[-1:], dim=64)
+    index = PhotoIndex.open(java.directory)
+    assert index.photos == 3000
+    assert [hit.path for hit in index.search_words("lisbon", 5) or []] == names(1)
+    assert index.words(names(1)[0]) == PhotoWords(places=("Lisbon",), read=True)
 
 
 def test_what_is_not_committed_never_happened(java):

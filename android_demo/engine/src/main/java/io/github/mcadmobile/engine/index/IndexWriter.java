@@ -206,7 +206,7 @@ public final class IndexWriter implements Closeable {
                 source.merge(axis, feedback, out);
                 long crc = out.finish(axisPhotos);
                 entries.add(new Manifest.Entry(name, photos, crc, new int[0], tuning.candidates(),
-                    tuning.prescan(), tuning.cellCandidates()));
+                    tuning.prescan(), tuning.cellCandidates(), null));
             }
         }
         new Manifest(generation, manifest.dim(), manifest.student(), manifest.studentSha256(), entries,

@@ -14,6 +14,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Set;
 import java.util.zip.CRC32;
 
@@ -28,6 +29,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     static final String UPDATE = "Update this app.";
     static final String NAME = "manifest.json";
     private static final String SEGMENT_NAME = "segment-[0-9]{8,}\\.mcs";
+    private static final String WORDS_NAME = "words-[0-9]{8,}-[0-9]{8,}\\.mcw";
     private static final int LONGEST_NAME = "segment-.mcs".length() + 18; // the digits that fit in a long
     /** The hint for an unusable index: it is a cache, which IndexRun rebuilds. */
     static final String START_OVER = "The app builds the index again when it next indexes photos.";
@@ -37,12 +39,13 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
 
     /**
      * A segment of the commit, its deleted rows (ascending), and how many photos a search looks at; {@code cells} is
-     * null if it has none.
+     * null if it has none. {@code words} is the file of its photos' words, or null: what this engine does not search,
+     * it keeps while the segment stays.
      */
     record Entry(String file, int photos, long headerCrc, int[] deleted, CandidateCount candidates,
-            Prescan prescan, CandidateCount cells) {
+            Prescan prescan, CandidateCount cells, String words) {
         Entry without(int[] rows) {
-            return new Entry(file, photos, headerCrc, rows, candidates, prescan, cells);
+            return new Entry(file, photos, headerCrc, rows, candidates, prescan, cells, words);
         }
     }
 
@@ -52,7 +55,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
 
     /** Whether a file of this name may be deleted if no commit names it. */
     static boolean isDisposable(String name) {
-        return name.equals(NAME + AtomicFile.UNFINISHED) || name.matches(SEGMENT_NAME);
+        return name.equals(NAME + AtomicFile.UNFINISHED) || name.matches(SEGMENT_NAME) || name.matches(WORDS_NAME);
     }
 
     /** Read and check; McadException if it is missing, damaged or of another schema. */
@@ -142,11 +145,15 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         }
         // A JSON null counts as missing.
         JsonFields prescan = data.has("prescan") ? data.object("prescan") : null;
+        String words = data.has("words") ? data.string("words") : null;
+        if (words != null && !words.matches(WORDS_NAME)) {
+            throw data.wrong("words", "the name of a file of words");
+        }
         return new Entry(file, photos, data.integer("header_crc32"), deleted,
             candidates(data, "candidates"),
             prescan == null ? null
                 : new Prescan(prescan.integer("bits", 64, Segment.LARGEST_DIM), candidates(prescan, "candidates")),
-            data.has("cells") ? candidates(data, "cells") : null);
+            data.has("cells") ? candidates(data, "cells") : null, words);
     }
 
     private static CandidateCount candidates(JsonFields data, String key) throws McadException {
@@ -176,10 +183,14 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
             for (int row : entry.deleted()) {
                 deleted.add(row);
             }
-            entries.add(JsonFields.of("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
+            Map<String, Object> document = JsonFields.of("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
                 "deleted", deleted, "candidates", json(entry.candidates()), "prescan", entry.prescan() == null ? null
                     : JsonFields.of("bits", entry.prescan().bits(), "candidates", json(entry.prescan().candidates())),
-                "cells", json(entry.cells())));
+                "cells", json(entry.cells()));
+            if (entry.words() != null) {
+                document.put("words", entry.words());
+            }
+            entries.add(document);
         }
         StringBuilder json = new StringBuilder();
         JsonFields.writeLine(JsonFields.of("crc32", NO_CRC, "schema", SCHEMA, "generation", generation, "dim", dim,
@@ -207,6 +218,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         Set<String> named = new HashSet<>();
         for (Entry entry : segments) {
             named.add(entry.file());
+            named.add(entry.words());
         }
         try (DirectoryStream<Path> files = Files.newDirectoryStream(directory)) {
             for (Path file : files) {
