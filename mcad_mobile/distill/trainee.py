@@ -29,6 +29,7 @@ from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import StudentError, TrainingError
 from mcad_mobile.recall import Retrieval, evaluate_retrieval
+from mcad_mobile.students.efficientnet_lite import Head
 from mcad_mobile.students.load import parse_spec
 from mcad_mobile.students.mcad import McadStudent, default_config
 from mcad_mobile.students.published import Trainable, freeze_unused
@@ -173,6 +174,7 @@ class FrozenTrunk(Trainee):
         image, text = self._student.image, self._student.text
         image.stem.requires_grad_(False)
         image.blocks[:-TRAINED_BLOCKS].requires_grad_(False)
+        assert isinstance(image.head, Head)  # load_trainee refuses other students
         image.head.dropout.p = recipe.head_dropout
         for module in text.modules():
             if isinstance(module, nn.Dropout):

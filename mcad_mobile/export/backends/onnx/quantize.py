@@ -62,6 +62,7 @@ _OPERATORS: dict[CpuScheme, tuple[str, ...]] = {
     "products": ("Conv", "MatMul", "Gemm"),
     "inner_convolutions": ("Conv",),
 }
+_OF_HEADS = ("Gemm", "MatMul", "Add", "Softmax")
 
 
 def choose_scheme(tower: TowerJob) -> tuple[CpuScheme, tuple[str, ...]]:
@@ -178,7 +179,7 @@ def quantize_int8(
                 weight_type=QuantType.QInt8,
                 extra_options=_extra_options(four, ranges, average=scheme == "inner_convolutions"),
             )
-        if scheme in ("inner_convolutions", "reader"):
+        if scheme in ("inner_convolutions", "reader") or _class_head(onnx.load(model).graph):
             float_weights = {tensor.name for tensor in onnx.load(out).graph.initializer}
             left = {name: weight for name, weight in (four or {}).items() if name in float_weights}
             quantize_dynamic(
@@ -212,9 +213,10 @@ def _extra_options(
 
 
 def _float_nodes(model: Path, scheme: CpuScheme) -> list[str]:
-    if scheme == "everywhere":
-        return []
     graph = onnx.load(model, load_external_data=False).graph
+    head = _class_head(graph)
+    if scheme == "everywhere":
+        return head
     if scheme == "reader":
         products = {node.output[0] for node in graph.node if node.op_type in ("MatMul", "Gemm")}
         return [
@@ -229,6 +231,17 @@ def _float_nodes(model: Path, scheme: CpuScheme) -> list[str]:
         if any(item.name == "group" and item.i > 1 for item in node.attribute)
     ]
     if scheme == "products":
-        return depthwise
+        return [*depthwise, *head]
     summed = {name for node in graph.node if node.op_type == "Add" for name in node.input}
     return [*depthwise, *(node.name for node in convolutions if node.output[0] in summed)]
+
+
+def _class_head(graph: onnx.GraphProto) -> list[str]:
+    """Return the nodes of a head that weights vectors by probabilities, which with one range for
+    all in 8 bits are mostly 0: its activations are quantized at run time."""
+    by_output = {name: node for node in graph.node for name in node.output}
+    head, name = [], graph.output[0].name
+    while (node := by_output.get(name)) is not None and node.op_type in _OF_HEADS:
+        head.append(node)
+        name = node.input[0]
+    return [node.name for node in head] if any(node.op_type == "Softmax" for node in head) else []
