@@ -20,7 +20,6 @@ def figures(root: Path) -> dict[str, tuple[int, int]]:
     pages = [page for page in _files(root / "docs", "md") if page.name not in _GENERATED_PAGES]
     replaced = sum(path.read_text("utf-8").count("monkeypatch.setattr(") for path in tests)
     return {
-        # Room while words, own towers and the open student are built; then down to what they took.
         "lines of Python in mcad_mobile": (_lines(package), 41_400),
         "files of Python in mcad_mobile": (len(package), 242),
         "lines of Python in tests": (_lines(tests), 57_500),
