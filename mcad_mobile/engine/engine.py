@@ -496,8 +496,17 @@ class SearchEngine:
         return read_index(reader, self._places_of, index, progress, threads=self.threads)
 
     def words_of(self, photo: bytes) -> PhotoWords | None:
-        """Return what words a photo has before it is read, by the bytes of its file: its places;
-        None if the bundle has no reader. BundleError if the table of places is damaged."""
+        """Return what words a photo has before it is read.
+
+        Args:
+            photo: the bytes of its file.
+
+        Returns:
+            Its places; None if the bundle has no reader.
+
+        Raises:
+            BundleError: the table of places is damaged.
+        """
         return None if self.bundle.reader is None else PhotoWords((), self._places_of(photo))
 
     def _places_of(self, photo: bytes) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def export(
         if options.read_text and request.target.family not in ("cpu", "snapdragon"):
             raise TargetError(
                 f"What reads text is not made for {request.target.chip} yet.",
-                "Export it for CPUs, which every phone has: --target cpu.",
+                "Export it for CPUs, which every phone has, or without what reads text.",
             )
         restore(request.out)
         check_place(student, request)

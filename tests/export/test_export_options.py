@@ -48,7 +48,7 @@ def export(monkeypatch: pytest.MonkeyPatch) -> Any:
             raise KeyboardInterrupt
 
         class Student:
-            def __init__(self, *asked: object) -> None:
+            def __init__(self, *asked: object, **files: object) -> None:
                 self.asked = asked
 
             def sha256(self) -> str:
@@ -232,7 +232,7 @@ def made(monkeypatch, tmp_path) -> Any:
             Exported(bundle, ["Beware.", f"Of {bundle.name}."], report) for bundle in all_made
         ]
         monkeypatch.setattr(pipeline, "export", lambda *about: results)
-        monkeypatch.setattr(load, "load_student", lambda *about: "student")
+        monkeypatch.setattr(load, "load_student", lambda *about, **files: "student")
         done = CliRunner().invoke(app, ["export", "-o", str(tmp_path / "o"), *map(str, options)])
         assert done.exception is None, f"{done.output}{done.exception}"
         return done
@@ -271,7 +271,7 @@ def test_a_bundle_is_told_with_its_rungs_their_notes_and_its_licence(made):
         "Tried on photos val: 120 photos, 600 captions; float mR 56.00, budget 0.5 points",
         "Tower  Precision                 MB   Drop alone",
         "text   2 of 9 weights in 4 bits  4.1  0.55 ± 0.20",
-        "2 pairs were measured, the smallest first:",
+        "2 pairs measured, the smallest first:",
         "Image  Text                      MB   mR     Drop         Budget",
         "int8   2 of 9 weights in 4 bits  9.0  55.25  0.75 ± 0.40  over",
         "int8   int8                      9.6  55.75  0.25 ± 0.30  chosen",
