@@ -78,7 +78,7 @@ def export(
     options = options or ExportOptions()
     for request in requests:
         require_compilers(request.target, cloud=request.cloud is not None)
-        if options.read_text and request.target.family not in ("cpu", "snapdragon"):
+        if options.read_text and not request.target.can_read_text:
             raise TargetError(
                 f"What reads text is not made for {request.target.chip} yet.",
                 "Export it for CPUs, which every phone has, or without what reads text.",

@@ -27,7 +27,19 @@ from tests.support.tiny_bundle import make_tiny_bundle
 
 ABIS = ("arm64-v8a", "x86_64")
 # What Android has had since 8.0.
-LIBC = {"calloc", "close", "free", "getauxval", "malloc", "memcpy", "memset", "open", "pread"} | {
+LIBC = {
+    "calloc",
+    "close",
+    "free",
+    "getauxval",
+    "malloc",
+    "memcmp",
+    "memcpy",
+    "memset",
+    "open",
+    "pread",
+    "realloc",
+} | {
     *("clock_gettime", "madvise", "memchr", "mincore", "posix_fadvise", "qsort"),
 }
 

@@ -300,9 +300,9 @@ def test_a_request_is_prepared_with_all_that_it_says(
 ) -> None:
     prepared, prepare = [], state.prepare_query
 
-    def note(side: records.Side, *about: Any) -> Any:
-        prepared.append(((side.bundle, side.rung, side.index), *about))
-        return prepare(side, *about)
+    def note(side: records.Side, *about: Any, **options: Any) -> Any:
+        prepared.append(((side.bundle, side.rung, side.index), *about[:3]))
+        return prepare(side, *about, **options)
 
     monkeypatch.setattr(state, "prepare_query", note)
     words = (Part(text="a dog", weight=2.0),)

@@ -3,7 +3,6 @@
 import * as api from "./api.js";
 import { button, byId, complain, element, hide } from "./dom.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 
 export class Viewer {
   constructor(act) {
@@ -111,7 +110,7 @@ export class Viewer {
     byId("boxes").setAttribute("viewBox", `0 0 ${across} ${down}`);
     byId("boxes").replaceChildren(
       ...this.seen.matched.filter(({ box }) => box).map(({ box }) => {
-        const polygon = document.createElementNS(SVG, "polygon");
+        const polygon = document.createElementNS(byId("boxes").namespaceURI, "polygon");
         const scaled = box.map((value, at) => (value * (at % 2 ? down : across)) / 10000);
         polygon.setAttribute("points", scaled.join(" "));
         return polygon;

@@ -86,6 +86,7 @@ def test_java_reads_the_values_that_python_wrote(probe, tiny, tmp_path, pool):
         "name": bundle.name,
         "created": bundle.created,
         "target": bundle.target.id,
+        "chip": bundle.target.chip,
         "studentName": bundle.student.name,
         "studentSha256": bundle.student.sha256,
         "imageSha256": bundle.student.image_sha256,
