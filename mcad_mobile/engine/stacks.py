@@ -45,7 +45,15 @@ def search_in_stacks(index: PhotoIndex, search: Callable[[int], Found], k: int) 
         photos = index.embeddings(paths)
         # Videos with a moment in common are not the same.
         photos[[result.at_ms is not None for result in found.results]] = 0
-        first = _first_of_stack(photos, min(k, _MOST_STACKS))
+        # Tickets look alike, and those with other words are not the same.
+        of_text: dict[tuple[str, ...], list[int]] = {}
+        for place, result in enumerate(found.results):
+            text = tuple(match.line for match in result.matched if match.source == "text")
+            of_text.setdefault(text, []).append(place)
+        first = np.arange(len(photos))
+        for places in of_text.values():
+            alike = np.array(places)
+            first[alike] = alike[_first_of_stack(photos[alike], min(k, _MOST_STACKS))]
         copies: dict[int, list[str]] = {}
         for path, place in zip(paths, first.tolist(), strict=True):
             copies.setdefault(place, []).append(path)
