@@ -44,6 +44,7 @@ from mcad_mobile.engine.engine import (
 )
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.index.filters import Kind
+from mcad_mobile.engine.index.moments import clock
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.photos.thumbnails import inline_jpeg
 from mcad_mobile.engine.query import Part, PhotoKey
@@ -213,9 +214,7 @@ def _moment(result: Result) -> str:
     """What to say after a video's name: " at 1:07"."""
     if result.at_ms is None:
         return ""
-    minutes, seconds = divmod(result.at_ms // 1000, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f" at {hours}:{minutes:02}:{seconds:02}" if hours else f" at {minutes}:{seconds:02}"
+    return f" at {clock(result.at_ms)}"
 
 
 def _why_nothing(

@@ -15,6 +15,8 @@ from starlette.responses import Response
 
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.documents import decode
+from mcad_mobile.data.photo_formats import is_video
+from mcad_mobile.engine.index.moments import file_and_moment, moment_path
 from mcad_mobile.engine.photos.thumbnails import file_jpeg
 from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError, QueryError
@@ -206,7 +208,7 @@ async def uploaded(state: State, request: Request) -> Response:
 @operation(
     "GET",
     "/api/indexes/{index}/photos/{photo}/thumbnail",
-    "A photo of an index, small, upright, without its metadata.",
+    "A photo of an index, or a video `?at=` a moment in milliseconds, small, upright.",
     bytes,
 )
 async def thumbnail(state: State, request: Request) -> Response:
@@ -221,7 +223,7 @@ async def thumbnail(state: State, request: Request) -> Response:
 )
 async def view(state: State, request: Request) -> Response:
     def large(path: str, tag: str) -> bytes:
-        return file_jpeg(path, longer=VIEW_PX)
+        return file_jpeg(*file_and_moment(path), longer=VIEW_PX)
 
     return await _photo(state, request, lambda path, tag: None, large)
 
@@ -282,13 +284,17 @@ async def _photo(
 ) -> Response:
     """A photo of an index as JPEG; 304 if the browser has it in this state; 404 if no index holds
     it, its file is gone or not known, or it cannot be decoded. The browser may reuse it for a
-    minute, since a query that is edited back and forth shows the same photos again."""
+    minute, since a query that is edited back and forth shows the same photos again. Of a video, the
+    query's `at` chooses the moment, in milliseconds."""
     index = state.index(request.path_params["index"])
-    path = _path(state, index, request)
+    path = row = _path(state, index, request)
+    at = request.query_params.get("at", "")
+    if is_video(path) and at.isascii() and at.isdigit() and len(at) < 10:
+        row = moment_path(path, int(at))
 
     def find_stored() -> tuple[str | None, bytes | None]:
         tag = photo_state(path)
-        return tag, None if tag is None else find(path, tag)
+        return tag, None if tag is None else find(row, tag)
 
     tag, content = await state.run_on(state.quick, find_stored)
     if tag is None:
@@ -307,7 +313,7 @@ async def _photo(
             async with request.app.state.decoding:
                 if await request.is_disconnected():  # the user has scrolled on
                     raise ClientDisconnect
-                content = await state.run_on(state.decoders, make, path, tag)
+                content = await state.run_on(state.decoders, make, row, tag)
         except (PhotoError, MissingExtra) as error:
             raise Refused(_GONE, error.message, error.hint) from None
     return Response(content, media_type="image/jpeg", headers=headers)

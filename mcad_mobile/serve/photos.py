@@ -18,6 +18,7 @@ from typing import IO
 from PIL import ExifTags
 
 from mcad_mobile.base.files import cache_directory
+from mcad_mobile.engine.index.moments import file_and_moment
 from mcad_mobile.engine.photos.decode import opened
 from mcad_mobile.engine.photos.thumbnails import file_jpeg, jpeg
 from mcad_mobile.errors import PhotoError, QueryError
@@ -85,7 +86,7 @@ class Thumbnails:
         self._added = 0  # bytes since the last pruning; threads may lose a few
 
     def find(self, path: str, tag: str) -> bytes | None:
-        """The stored thumbnail of the photo at `path` in state `tag`, or None."""
+        """The stored thumbnail of the row at `path`, whose file is in state `tag`, or None."""
         file = self._file(path, tag)
         try:
             content = file.read_bytes()
@@ -102,7 +103,7 @@ class Thumbnails:
 
     def make(self, path: str, tag: str) -> bytes:
         """Make a thumbnail and store it. PhotoError and MissingExtra as open_photo."""
-        content = file_jpeg(path, shorter=self._px)
+        content = file_jpeg(*file_and_moment(path), shorter=self._px)
         file = self._file(path, tag)
         with contextlib.suppress(OSError):
             file.parent.mkdir(mode=0o700, exist_ok=True)

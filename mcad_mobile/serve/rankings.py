@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from mcad_mobile.base.standard_output import escape_unprintable
 from mcad_mobile.engine.engine import Channel, Found, Result, SearchEngine
 from mcad_mobile.engine.index import RowFilter
+from mcad_mobile.engine.index.moments import clock
 from mcad_mobile.engine.query import Part
 from mcad_mobile.engine.stacks import search_in_stacks
 from mcad_mobile.serve.indexes import Catalog, Snapshot, day, path_text
@@ -175,6 +176,8 @@ def _hit(catalog: Catalog, row: int, result: Result | None = None) -> Hit:
     copies = [(catalog.ids[catalog.row_at[path]], path_text(path)) for path in result.copies]
     return replace(
         hit,
+        name=name if result.at_ms is None else f"{name} at {clock(result.at_ms)}",
+        at_ms=result.at_ms,
         score=result.score,
         copies=tuple(Copy(id, *reversed(os.path.split(path))) for id, path in copies),
         matched=tuple(

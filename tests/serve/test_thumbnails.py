@@ -245,16 +245,27 @@ def test_an_answer_does_not_wait_for_its_head_to_be_acknowledged() -> None:
     assert all(asyncio.run(options()))
 
 
-def test_a_video_is_found_once_and_shown_by_its_first_frame(start: Start, tmp_path: Path) -> None:
+def test_a_video_is_found_once_and_shown_at_its_best_moment(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "films"
     folder.mkdir()
     film = make_video(folder / "film.mp4", [(220, 20, 20), (20, 20, 220)])
+    blue = tmp_path / "blue.png"
+    Image.new("RGB", (64, 48), (20, 20, 220)).save(blue)
     bundle = tiny(tmp_path, "bundle")
     SearchEngine(bundle).index_photos(create_index(bundle, tmp_path / "bundle.index"), [film])
     server = start("-b", bundle.directory)
-    (hit,) = server.search("a dog")["hits"]
-    assert hit["name"] == "film.mp4"
-    status, content = thumbnail_of(server, "film.mp4")
+    (hit,) = server.search({"upload": server.upload(blue)})["hits"]
+    assert (hit["name"], 2000 <= hit["at_ms"] < 4000) == ("film.mp4 at 0:02", True)
+    photo = f"/api/indexes/bundle.index/photos/{hit['id']}"
+    for picture in (f"{photo}/thumbnail?at={hit['at_ms']}", f"{photo}/view?at={hit['at_ms']}"):
+        red, _, blue_there = pixel(server, picture)
+        assert blue_there > 150 > red
+    for picture in (f"{photo}/thumbnail", f"{photo}/thumbnail?at=x"):
+        red, _, blue_there = pixel(server, picture)
+        assert red > 150 > blue_there
+
+
+def pixel(server: Server, picture: str) -> tuple[int, ...]:
+    status, _, content = server.request("GET", picture)
     assert status == 200
-    red, _, blue = Image.open(io.BytesIO(content)).getpixel((5, 5))
-    assert red > 150 > blue
+    return Image.open(io.BytesIO(content)).getpixel((5, 5))

@@ -22,6 +22,13 @@ def moment_path(video: str, milliseconds: int) -> str:
     return f"{video}{MARK}{seconds}.{rest:03}"
 
 
+def clock(milliseconds: int) -> str:
+    """Return a moment as players show it: 1:07, 1:00:07."""
+    minutes, seconds = divmod(milliseconds // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
 def first_row(file: str) -> str:
     """Return the path of the first row that a photo or video has."""
     return moment_path(file, 0) if is_video(file) else file

@@ -40,7 +40,9 @@ export const upload = (file) => ask("POST", "/api/uploads", { body: file });
 export const startIndexing = (json) => ask("POST", "/api/indexing", { json });
 export const stopIndexing = () => ask("DELETE", "/api/indexing");
 
-export const thumbnail = (index, id) => `${indexPath(index)}/photos/${id}/thumbnail`;
-export const view = (index, id) => `${indexPath(index)}/photos/${id}/view`;
+// Of a video, at a moment in milliseconds.
+const at = (moment) => (moment == null ? "" : `?at=${moment}`);
+export const thumbnail = (index, id, moment) => `${indexPath(index)}/photos/${id}/thumbnail${at(moment)}`;
+export const view = (index, id, moment) => `${indexPath(index)}/photos/${id}/view${at(moment)}`;
 export const text = (index, id) => ask("GET", `${indexPath(index)}/photos/${id}/text`);
 export const uploaded = (id) => `/api/uploads/${id}/thumbnail`;

@@ -42,7 +42,7 @@ export class Pane {
     this.grid = new Grid(place, {
       smallest: () => (innerWidth < 600 ? 104 : this.narrow ? 128 : 156),
       tile: (hit, number, item) => this.tile(hit, number, item),
-      picture: (hit) => api.thumbnail(this.index.value, hit.id),
+      picture: (hit) => api.thumbnail(this.index.value, hit.id, hit.at_ms),
       need: (offset, limit) => this.page(offset, limit),
       open: (number) => open(this, number),
     });

@@ -54,7 +54,7 @@ export class Viewer {
     this.marks(copy);
     byId("large").hidden = false;
     byId("absent").hidden = true;
-    byId("large").src = api.view(pane.index.value, hit.id);
+    byId("large").src = api.view(pane.index.value, hit.id, hit.at_ms);
     byId("large").alt = hit.name;
     byId("name").textContent = hit.name;
     const score = this.seen.score === null ? "" : `score ${this.seen.score.toFixed(3)}`;
