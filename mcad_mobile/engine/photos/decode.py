@@ -11,8 +11,10 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,22 +71,30 @@ class PhotoFile:
         return stat_stamp(self.stat), zlib.crc32(self.data)
 
 
-def read_photo(path: str) -> PhotoFile:
-    """Read a photo's file. PhotoError if it is unreadable, not a regular file, or too large."""
+@contextmanager
+def regular_file(path: str, kind: str = "photo") -> Iterator[tuple[FileIO, os.stat_result]]:
+    """Open the file of a photo, or of another `kind`, and give it with its state. PhotoError if it
+    cannot be opened or read, or is not a regular file."""
     try:
         # O_NONBLOCK: opening a pipe would wait.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        with FileIO(descriptor) as file:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
-                raise PhotoError(f"{path} is not a regular file.", "Give a photo's file.")
-            check_bytes(found.st_size, path)
-            data = file.read(found.st_size)  # no more: another program may be writing it
+                raise PhotoError(f"{path} is not a regular file.", f"Give a {kind}'s file.")
+            yield file, found
     except FileNotFoundError:
-        raise PhotoError(f"No photo at {path}.", "Check the path.") from None
+        raise PhotoError(f"No {kind} at {path}.", "Check the path.") from None
     except (OSError, ValueError) as error:
         raise PhotoError(f"{path} cannot be read: {error}.", "Check its permissions.") from error
-    return PhotoFile(path, found, data)
+
+
+def read_photo(path: str) -> PhotoFile:
+    """Read a photo's file. PhotoError if it is unreadable, not a regular file, or too large."""
+    with regular_file(path) as (file, found):
+        check_bytes(found.st_size, path)
+        # No more: another program may be writing it.
+        return PhotoFile(path, found, file.read(found.st_size))
 
 
 def check_bytes(size: int, name: str, most: int = MOST_BYTES) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 import sys
 import zlib
@@ -17,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from mcad_mobile.engine.arrays import F32, U8
+from mcad_mobile.engine.photos.decode import regular_file
 from mcad_mobile.engine.photos.folder import stat_stamp
 from mcad_mobile.engine.photos.video_decoder import HEAD
 from mcad_mobile.errors import MissingExtra, PhotoError, install_line
@@ -58,17 +58,10 @@ def check_decoder() -> None:
 def read_stamp(path: str) -> tuple[os.stat_result, tuple[int, int]]:
     """Return a video's state and its stamp: that of a photo, whose second number is the CRC-32 of
     the file's first and last MiB. PhotoError if it cannot be read."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise PhotoError(f"{path} is not a regular file.", "Give a video's file.")
-            ends = file.read(_ENDS)
-            file.seek(max(found.st_size - _ENDS, len(ends)))
-            return found, (stat_stamp(found), zlib.crc32(ends + file.read(_ENDS)))
-    except (OSError, ValueError) as error:
-        raise PhotoError(f"{path} cannot be read: {error}.", "Check its permissions.") from error
+    with regular_file(path, "video") as (file, found):
+        ends = file.read(_ENDS)
+        file.seek(max(found.st_size - _ENDS, len(ends)))
+        return found, (stat_stamp(found), zlib.crc32(ends + file.read(_ENDS)))
 
 
 def key_frames(path: str, at_least: int, only: int | None = None) -> Iterator[Frame]:
