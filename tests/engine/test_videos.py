@@ -137,6 +137,13 @@ def test_a_video_is_dated_by_its_container(engine, index, folder):
     assert index.paths() == sorted(map(str, [*find_photos(folder), dated, undated]))
 
 
+def test_files_are_listed_in_the_order_of_their_paths(engine, index, folder):
+    make_video(folder / "film.mp4", [RED])
+    colour(folder / "film.mp4 (still).png", RED)  # a space comes before the # of a row
+    sync_folder(engine, index, folder)
+    assert index.paths() == sorted(index.paths(), key=os.fsencode)
+
+
 def test_frames_are_upright(tmp_path):
     scene = np.zeros((48, 64, 3), np.uint8)
     scene[:, :32] = RED

@@ -293,14 +293,15 @@ class PhotoIndex:
         """
         streams = [segment_items(live, number) for number, live in enumerate(self.segments)]
         times = [live.segment.times.tolist() for live in self.segments]
-        of_rows = {
-            os.fsdecode(path): times[number][row] for path, number, row in heapq.merge(*streams)
-        }
-        files = [file_and_moment(row)[0] for row in of_rows]
-        of_files = dict(zip(files, of_rows.values(), strict=True))
-        if len(of_files) == len(of_rows):
-            return of_files
-        return dict(sorted(of_files.items(), key=lambda item: os.fsencode(item[0])))
+        dates: dict[str, int] = {}
+        has_videos = False
+        for path, number, row in heapq.merge(*streams):
+            file, moment = file_and_moment(os.fsdecode(path))
+            dates[file] = times[number][row]
+            has_videos = has_videos or moment is not None
+        if has_videos:  # their rows have longer paths, and so may have another order
+            return dict(sorted(dates.items(), key=lambda item: os.fsencode(item[0])))
+        return dates
 
     def membership(self) -> Membership:
         """Start to look photos up, to learn in the end which were not found.
