@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
@@ -163,6 +164,13 @@ class LiveSegment:
         found = decode(self.segment.records_of(rows), self.segment.axis) @ query
         return np.asarray(found, np.float32)
 
+    def find(self, paths: Sequence[bytes]) -> tuple[Rows, Rows]:
+        """Return the positions in `paths` of those that are found and not deleted, and their
+        rows."""
+        found = np.array(self.segment.paths.find(paths), np.intp).reshape(-1, 2)
+        positions, rows = found[~np.isin(found[:, 1], self.deleted)].T
+        return positions, rows
+
     def live_rows(self) -> Rows:
         return np.delete(np.arange(self.segment.photos), self.deleted)
 
@@ -198,34 +206,37 @@ class LiveSegment:
             end = min(end, end if rows.before is None else rows.before)
         bits = self._row_bits(ranges, first, end, kernel)
         for term in rows.place:
-            bits &= self._rows_at(term, self.words)
+            bits &= _packed(self._are_at(term))
         if rows.kind:
             bits &= self._videos if rows.kind == "video" else ~self._videos
         return FilteredRows(self.segment, span, bits)
 
-    def _rows_at(self, term: str, words: WordsFile | None) -> U8:
-        """Return a bit for each photo whose place has a word."""
-        there = np.zeros(-(-self.segment.photos // _WORD) * _WORD, np.bool_)
-        if words is not None:
-            there[: self.segment.photos] = words.find(term, "place")
-        return np.packbits(there, bitorder="little")
+    def _are_at(self, term: str) -> U8:
+        """Return for each photo whether its place has a word, [N]."""
+        if self.words is None:
+            return np.zeros(self.segment.photos, np.uint8)
+        return self.words.find(term, "place")
 
     @cached_property
     def _videos(self) -> U8:
         """A bit for each row that is a moment of a video, as `_row_bits` has them."""
-        bits = np.zeros(-(-self.segment.photos // _WORD) * _WORD, np.bool_)
-        for row, path in enumerate(self.segment.paths.slice(0, self.segment.photos)):
-            bits[row] = is_moment(path)
-        return np.packbits(bits, bitorder="little")
+        count = self.segment.photos
+        paths = self.segment.paths.slice(0, count)
+        return _packed(np.fromiter(map(is_moment, paths), np.bool_, count))
 
     def _row_bits(self, ranges: list[range], first: int, end: int, kernel: Kernel) -> U8:
         """Return a bit for each live row in `ranges` whose time is from `first` to before `end`."""
-        size = -(-self.segment.photos // _WORD) * _WORD
-        bits = np.zeros(size // 8, np.uint8)
+        bits = _packed(np.zeros(self.segment.photos, np.bool_))
         for rows in ranges if first < end else []:
             kernel.filter_times(self.segment.times, rows, first, end - 1, bits)
         if len(self.deleted):
-            kept = np.ones(size, np.bool_)
+            kept = np.ones(self.segment.photos, np.bool_)
             kept[self.deleted] = False
-            bits &= np.packbits(kept, bitorder="little")
+            bits &= _packed(kept)
         return bits
+
+
+def _packed(flags: npt.NDArray[np.bool_] | U8) -> U8:
+    """Return a bit for each of N flags, least significant first, and zeros up to a whole word."""
+    spare = -len(flags) % _WORD
+    return np.packbits(np.pad(flags, (0, spare)), bitorder="little")

@@ -87,9 +87,10 @@ class Membership:
             if folder:
                 rows = live.segment.paths.below(path_to_bytes(folder))
             for path, _, row in segment_items(live, number, rows):
-                file, moment = file_and_moment(os.fsdecode(path))
-                if not found[row] and not moment:
-                    yield file, _stamp(live, row)
+                if not found[row]:
+                    file, moment = file_and_moment(os.fsdecode(path))
+                    if not moment:
+                        yield file, _stamp(live, row)
 
 
 def _stamp(live: LiveSegment, row: int) -> Stamp:
@@ -345,10 +346,8 @@ class PhotoIndex:
         cosines, rotated = np.full(len(paths), np.nan, np.float32), rotate(query)
         raw = [path_to_bytes(path) for path in paths]
         for live in self.segments if paths else ():
-            known = [at for at in live.segment.paths.find(raw) if at[1] not in live.deleted]
-            if known:
-                positions, rows = np.array(known).T
-                cosines[positions] = live.cosines(rows, rotated)
+            positions, rows = live.find(raw)
+            cosines[positions] = live.cosines(rows, rotated)
         return cosines
 
     def search_words(
@@ -387,8 +386,8 @@ class PhotoIndex:
             PhotoIndexError: the index is damaged, or was closed.
         """
         for live in self.segments:
-            for _, row in live.segment.paths.find([path_to_bytes(path)]):
-                if row not in live.deleted and live.words is not None:
+            for row in live.find([path_to_bytes(path)])[1].tolist():
+                if live.words is not None:
                     return live.words.photo(row)
         return None
 
@@ -423,11 +422,10 @@ class PhotoIndex:
         embeddings = np.zeros((len(paths), self.dim), np.float32)
         raw = [path_to_bytes(first_row(path)) for path in paths]
         for live in self.segments:
-            found = np.array(live.segment.paths.find(raw), np.intp).reshape(-1, 2)
-            places, rows = found[~np.isin(found[:, 1], live.deleted)].T
+            positions, rows = live.find(raw)
             if len(rows):
                 stored = unrotate(decode(live.segment.records_of(rows), live.segment.axis))
-                embeddings[places] = stored / lengths(stored)[:, None]
+                embeddings[positions] = stored / lengths(stored)[:, None]
         return embeddings
 
     def near_duplicates(

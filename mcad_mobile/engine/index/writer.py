@@ -349,15 +349,16 @@ class IndexWriter:
             if live.words is not None
         }
         for new_row, (path, number, row) in enumerate(items):
-            file = path_to_bytes(file_and_moment(os.fsdecode(path))[0])
             if path in self._new_words:
-                new[new_row] = file, self._new_words[path]
+                words = self._new_words[path]
             elif number not in old:
-                new[new_row] = file, PhotoWords()
+                words = PhotoWords()
             elif path in self._pending:  # it has another name
-                new[new_row] = file, old[number][0].photo(row)
+                words = old[number][0].photo(row)
             else:
                 old[number][1][row] = new_row
+                continue
+            new[new_row] = path_to_bytes(file_and_moment(os.fsdecode(path))[0]), words
         name = words_name(entry.file, generation)
         kept = [(words, rows) for words, rows in old.values() if rows.max() >= 0]
         write_words(self._directory / name, entry.header_crc32, entry.photos, new, kept)
