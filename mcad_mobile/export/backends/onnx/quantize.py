@@ -151,6 +151,8 @@ def quantize_int8(
 ) -> None:
     """Quantize a float model by `scheme`, with `ranges` or the ranges of `inputs`."""
     source = with_weights(onnx.load(model), four) if four else str(model)
+    graph = onnx.load(model, load_external_data=False).graph
+    head = _class_head(graph)
     with quantizer_advice_muted():
         if scheme in AT_RUN_TIME:
             quantize_dynamic(
@@ -173,13 +175,13 @@ def quantize_int8(
                 Reader(observed),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(_OPERATORS.get(scheme, ())),
-                nodes_to_exclude=_float_nodes(model, scheme),
+                nodes_to_exclude=_float_nodes(graph, head, scheme),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 extra_options=_extra_options(four, ranges, average=scheme == "inner_convolutions"),
             )
-        if scheme in ("inner_convolutions", "reader") or _class_head(onnx.load(model).graph):
+        if scheme in ("inner_convolutions", "reader") or head:
             float_weights = {tensor.name for tensor in onnx.load(out).graph.initializer}
             left = {name: weight for name, weight in (four or {}).items() if name in float_weights}
             quantize_dynamic(
@@ -212,9 +214,7 @@ def _extra_options(
     return {**options, "CalibMovingAverage": True} if average else options
 
 
-def _float_nodes(model: Path, scheme: CpuScheme) -> list[str]:
-    graph = onnx.load(model, load_external_data=False).graph
-    head = _class_head(graph)
+def _float_nodes(graph: onnx.GraphProto, head: list[str], scheme: CpuScheme) -> list[str]:
     if scheme == "everywhere":
         return head
     if scheme == "reader":
