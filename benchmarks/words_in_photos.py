@@ -33,7 +33,7 @@ from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Channel, SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
-from tests.export.reader.reading import _edits as edits
+from tests.export.reader.reading import edits
 from tests.support.text_photos import LANGUAGES, draw
 
 RESULT = Path(__file__).parent / "results" / "words_in_photos.json"

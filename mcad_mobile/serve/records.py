@@ -4,19 +4,19 @@ document is generated from them."""
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from mcad_mobile.base.documents import Record
+from mcad_mobile.engine.engine import Channel
 
 MOST_RESULTS = 10_000  # of one query, page by page
 _Id = Annotated[str, Meta(min_length=1, max_length=200)]
 _Words = Annotated[str, Meta(min_length=1, max_length=20_000)]
 _Weight = Annotated[float, Meta(ge=-10, le=10)]
 _Offset = Annotated[int, Meta(ge=0, le=10_000_000)]
-_Channel = Literal["content", "words"]
 _Limit = Annotated[int, Meta(ge=1, le=1000)]
 
 
@@ -66,7 +66,7 @@ class SearchRequest(Side, frozen=True, kw_only=True):
     parts: _Parts = ()
     filter: Filter = Filter()
     stack: bool = False
-    by: _Channel | None = None
+    by: Channel | None = None
     offset: _Offset = 0
     limit: _Limit = 100
     exact: bool = False
@@ -80,7 +80,7 @@ class CompareRequest(Record, frozen=True, kw_only=True):
     right: Side
     filter: Filter = Filter()
     stack: bool = False
-    by: _Channel | None = None
+    by: Channel | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 24
 
 

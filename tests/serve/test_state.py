@@ -301,29 +301,33 @@ def test_a_request_is_prepared_with_all_that_it_says(
     prepared, prepare = [], state.prepare_query
 
     def note(side: records.Side, *about: Any, **options: Any) -> Any:
-        prepared.append(((side.bundle, side.rung, side.index), *about[:3]))
+        prepared.append(((side.bundle, side.rung, side.index), *about, options))
         return prepare(side, *about, **options)
 
     monkeypatch.setattr(state, "prepare_query", note)
     words = (Part(text="a dog", weight=2.0),)
     wanted = records.Filter(after=datetime.date(2020, 1, 1))
     left, right = ({"bundle": "one", "index": f"index-{number}"} for number in (0, 1))
+    both = {"stack": True, "by": "content"}
 
     async def requests(ask: Any) -> None:
         query = {"parts": words, "filter": wanted}
         sides = {"left": left, "right": right}
         kind = {"content_type": "Application/JSON; charset=utf-8"}
         status, headers, _ = await ask(
-            "POST", "/api/search", {**query, **left, "exact": True}, **kind
+            "POST",
+            "/api/search",
+            {**query, **left, "exact": True, "stack": True, "by": "content"},
+            **kind,
         )
         assert (status, headers["cache-control"]) == (200, "no-store")
-        assert (await ask("POST", "/api/compare", {**query, **sides}))[0] == 200
+        assert (await ask("POST", "/api/compare", {**query, **sides, **both}))[0] == 200
 
     in_process(state, requests)
     assert prepared == [
-        (("one", None, "index-0"), words, wanted, True),
-        (("one", None, "index-0"), words, wanted),
-        (("one", None, "index-1"), words, wanted),
+        (("one", None, "index-0"), words, wanted, True, True, "content", {}),
+        (("one", None, "index-0"), words, wanted, both),
+        (("one", None, "index-1"), words, wanted, both),
     ]
 
 

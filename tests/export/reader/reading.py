@@ -44,7 +44,7 @@ def compared(name: TowerName, exact: list[Any], found: list[Any]) -> dict[str, f
     lines = [picture.lines[0] for picture in line_pictures(len(found), SEED)]
     rates = {"error_rate": found, "float_error_rate": exact[: len(found)]}
     return {
-        key: 100 * sum(map(_edits, texts, lines)) / sum(map(len, lines))
+        key: 100 * sum(map(edits, texts, lines)) / sum(map(len, lines))
         for key, texts in rates.items()
     }
 
@@ -55,7 +55,7 @@ def _mask(box: Any) -> Any:
     return np.asarray(image)
 
 
-def _edits(left: str, right: str) -> int:
+def edits(left: str, right: str) -> int:
     row = list(range(len(right) + 1))
     for i, a in enumerate(left, 1):
         above, row[0] = row[0], i
