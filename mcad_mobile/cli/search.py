@@ -73,7 +73,7 @@ def search(
     ),
     after: str | None = optional(metavar="DAY", help="Only photos taken on this day or later."),
     before: str | None = optional(metavar="DAY", help="Only photos taken before this day."),
-    kind: Kind | None = optional(help="Only photos, or only videos: photo or video."),
+    kind: Kind | None = optional(help="Only photos, or only videos."),
     moments: bool = flag("--moments", help="Each moment of a video, not only its best one."),
     place: str | None = optional(
         metavar="NAME", help="Only photos taken in this city, region or country."
