@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from benchmarks.results_check import digest_of, faults
+from benchmarks.results_check import digest_of, faults, has_history
 
 SCRIPT = b"print(1)\n"
 OLD = {"p50_ms": 3.0, "commit": "0123abcd"}
@@ -64,6 +65,17 @@ def test_what_no_script_of_the_commit_wrote_is_refused(checkout, change, why: st
     written = {"commit": commit, "script": "speed.py", "script_sha256": digest}
     (fault,) = store(root, "new.json", {**written, **change})
     assert fault.startswith("new.json: ") and why in fault
+
+
+def test_a_copy_without_commits_is_not_blamed_for_lacking_them(checkout, tmp_path) -> None:
+    root, commit = checkout
+    written = {"commit": commit, "script": "speed.py", "script_sha256": "0" * 64}
+    assert has_history(root)
+    shutil.move(root / ".git", tmp_path / "elsewhere.git")
+    assert not has_history(root)
+    assert store(root, "new.json", written) == []
+    assert len(store(root, "unnamed.json", {"p50_ms": 1.0})) == 1
+    assert len(store(root, "old.json", [{**OLD, "p50_ms": 1.0}])) == 2
 
 
 def test_an_old_result_that_was_changed_or_renamed_is_refused(checkout) -> None:
