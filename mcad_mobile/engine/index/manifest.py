@@ -233,20 +233,25 @@ def _without_rows(manifest: Manifest) -> Manifest:
 
 
 def repair_commit(directory: Path) -> int:
-    """Commit without the segments that are damaged or gone; return how many photos were in them.
+    """Commit without the segments and files of words that are damaged or gone; return how many
+    photos were in these segments.
     PhotoIndexError, before any change, if a segment cannot be read: it may be whole."""
     read_manifest(directory)  # raises before a lock is made
     with locked(directory), reading(directory):
         manifest = read_manifest(directory)
         whole, lost = [], 0
         for entry in manifest.segments:
-            try:
-                (live,) = open_segments(directory, structs.replace(manifest, segments=(entry,)))
-                live.verify()
-                whole.append(entry)
-            except (PhotoIndexError, FileNotFoundError):
+            for kept in (entry, structs.replace(entry, words=UNSET)):
+                try:
+                    (live,) = open_segments(directory, structs.replace(manifest, segments=(kept,)))
+                    live.verify()
+                except (PhotoIndexError, FileNotFoundError):
+                    continue
+                whole.append(kept)
+                break
+            else:
                 lost += entry.photos - len(entry.deleted)
-        if len(whole) < len(manifest.segments):
+        if whole != [*manifest.segments]:
             generation = manifest.generation + 1
             manifest = structs.replace(manifest, generation=generation, segments=tuple(whole))
             with writing(directory):

@@ -573,13 +573,14 @@ class PhotoIndex:
 
     @staticmethod
     def repair(directory: Path) -> int:
-        """Commit an index without its damaged segments.
+        """Commit an index without its damaged segments and files of words.
 
         Args:
             directory: the index.
 
         Returns:
-            How many photos were in them. They are embedded again when their folder is indexed.
+            How many photos were in these segments. They are embedded again when their folder is
+            indexed; the text in photos whose words were damaged is read again.
 
         Raises:
             PhotoIndexError: the manifest is missing or damaged, a file that may be intact cannot be

@@ -244,8 +244,11 @@ def test_a_damaged_file_of_words_is_an_error_and_can_be_dropped(
         if bytes(data) != whole or len(file.read_bytes()) < len(whole):
             with pytest.raises(PhotoIndexError):
                 PhotoIndex.open(tmp_path / "index").verify()
-    assert PhotoIndex.repair(tmp_path / "index") == 23
-    assert PhotoIndex.open(tmp_path / "index").photos == 0
+    assert PhotoIndex.repair(tmp_path / "index") == 0
+    repaired = PhotoIndex.open(tmp_path / "index")
+    repaired.verify()
+    assert repaired.photos == len([*repaired.unread()]) == 23
+    assert repaired.words("/p/ticket.jpg") is None and not file.exists()
 
 
 def test_of_photos_with_equal_words_those_that_look_alike_are_found(tmp_path: Path) -> None:
