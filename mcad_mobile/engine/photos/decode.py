@@ -135,7 +135,8 @@ def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
         raise
     except UnidentifiedImageError:
         raise PhotoError(
-            f"{name} is not an image that Pillow can read.", "Convert it to a JPEG or PNG."
+            f"{name} is not an image in a format that mcad-mobile reads.",
+            "Convert it to a JPEG or PNG.",
         ) from None
     except MemoryError:
         raise PhotoError(

@@ -24,7 +24,7 @@ from mcad_mobile.engine.photos.folder import find_photos
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import PhotoError
 
-# What Pillow opens, and why it is no photo here (kinds.py says it in words).
+# What Pillow opens, and why it is no photo here.
 NO_PHOTOS = {
     "no pixels": {"BUFR", "GRIB", "HDF5", "IPTC", "MPEG"},
     "by another program, or on Windows alone": {"EPS", "WMF"},
@@ -32,6 +32,7 @@ NO_PHOTOS = {
     "to be removed": {"IM"},
     "holds pictures of any size": {"ICNS", "ICO", "CUR", "BLP"},
     "no name of their own": {"IMT", "MCIDAS", "SPIDER", "XVTHUMB"},
+    "out of use": {"DCX", "FLI", "FTEX", "GBR", "MSP", "PCD", "PIXAR", "SUN", "XBM", "XPM"},
 }
 # Those that Pillow writes, in the mode of its file; the others are for whoever has one.
 WRITTEN = {
@@ -52,8 +53,6 @@ WRITTEN = {
     "PCX": "RGB",
     "SGI": "RGB",
     "DDS": "RGB",
-    "MSP": "1",
-    "XBM": "1",
 }
 
 
