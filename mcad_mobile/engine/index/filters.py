@@ -61,7 +61,7 @@ class FilteredRows:
 
     def __init__(self, segment: Segment, span: range, row_bits: U8 | None = None) -> None:
         self._segment, self._starts = segment, segment.starts
-        self.span, self._row_bits = span, row_bits
+        self.span, self.row_bits = span, row_bits
         self.count = len(span)
         self.allowed = row_bits
         if row_bits is not None:
@@ -87,15 +87,6 @@ class FilteredRows:
         # numpy finds set bools eight at a time.
         return np.flatnonzero(np.unpackbits(self.allowed, bitorder="little").view(np.bool_))
 
-    def passing(self) -> npt.NDArray[np.bool_]:
-        """Return whether each row passes, [N] bool."""
-        if self._row_bits is not None:
-            bits = np.unpackbits(self._row_bits, count=self._segment.photos, bitorder="little")
-            return bits.view(np.bool_)
-        passing = np.zeros(self._segment.photos, np.bool_)
-        passing[self.span.start : self.span.stop] = True
-        return passing
-
     def probe(self, order: Rows, enough: int, kernel: Kernel) -> list[range]:
         """Return the places of the first cells in `order` that hold `enough` photos that pass, or
         of all; `allowed` is set there from now on."""
@@ -117,7 +108,7 @@ class FilteredRows:
 
     @cached_property
     def _task(self) -> FilterTask:
-        row_bits, place_bits = self._row_bits, self.allowed
+        row_bits, place_bits = self.row_bits, self.allowed
         return FilterTask(
             rows=self._segment.rows.ctypes.data,
             starts=self._starts.ctypes.data,
@@ -213,9 +204,10 @@ class LiveSegment:
 
     def _are_at(self, term: str) -> U8:
         """Return for each photo whether its place has a word, [N]."""
-        if self.words is None:
-            return np.zeros(self.segment.photos, np.uint8)
-        return self.words.find(term, "place")
+        found = np.zeros(self.segment.photos, np.uint8)
+        if self.words is not None:
+            self.words.find([term], found, "place")
+        return found
 
     @cached_property
     def _videos(self) -> U8:

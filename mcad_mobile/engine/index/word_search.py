@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
+import ctypes
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from mcad_mobile.engine.arrays import F32
+from mcad_mobile.engine.arrays import F32, U8, U32
 from mcad_mobile.engine.index.codes import rotate
 from mcad_mobile.engine.index.filters import LiveSegment, RowFilter
-from mcad_mobile.engine.native import Kernel
+from mcad_mobile.engine.native import Kernel, WordRanking, require_memory
 from mcad_mobile.engine.words.folding import fold
 from mcad_mobile.engine.words.ranking import Match, WordHit, terms_to_find
-from mcad_mobile.engine.words.words_file import SOURCES, PhotoWords, is_like
+from mcad_mobile.engine.words.words_file import SOURCES, TERMS, PhotoWords, matcher
 
 # How well a term matches: not, with a wrong letter, as the start of a word, or as a whole.
 _LIKENESS = np.array([0, 0.5, 0.7, 1], np.float32)
@@ -33,69 +33,93 @@ def search_words(
     equal ones, those `near` an embedding. Each term counts by its inverse document frequency, and
     as much as it is matched."""
     terms = terms_to_find(fold(query))
-    shares = [np.zeros(live.segment.photos, np.float32) for live in segments]
-    photos, idfs, is_found = sum(live.photos for live in segments), list[float](), list[bool]()
-    for term in terms:
-        likenesses = [_likenesses(live, term) for live in segments]
-        found = sum(int(np.count_nonzero(likeness)) for likeness in likenesses)
-        idfs.append(max(math.log((photos + 1) / (found + 0.5)), 0.0))
-        is_found.append(found > 0)
-        for share, likeness in zip(shares, likenesses, strict=True):
-            share += likeness * np.float32(idfs[-1])
+    groups = [terms[at : at + TERMS] for at in range(0, len(terms), TERMS)]
+    counts, marked = np.zeros((len(groups), TERMS), np.int64), list[U8]()
+    for live in segments:
+        marked.append(np.zeros((len(groups), live.segment.photos), np.uint8))
+        for few, count, marks in zip(groups, counts, marked[-1], strict=True):
+            if live.words is not None:
+                count[: len(few)] += live.words.find(few, marks)
+                count -= np.count_nonzero(_of_terms(marks[live.deleted]), axis=0)
+                marks[live.deleted] = 0
+    photos = sum(live.photos for live in segments)
+    idfs = np.log((photos + 1) / (counts + 0.5)).clip(0)
     # A word that no photo has, such as "beach", counts no more than those that some have.
-    rarest = max((idf for idf, some in zip(idfs, is_found, strict=True) if some), default=0.0)
-    most = sum(min(idf, rarest) for idf in idfs)
-    for live, share in zip(segments, shares, strict=True):
-        share *= live.filtered(rows, kernel).passing()
-    best = _best(segments, shares, k, None if near is None else rotate(near))
+    rarest = idfs[counts > 0].max(initial=0)
+    most = idfs.ravel()[: len(terms)].clip(max=rarest).sum()
+    worths = np.ascontiguousarray(
+        idfs @ _LIKENESS[_of_terms(np.arange(256, dtype=np.uint8))].T, np.float32
+    )
+    found = [
+        _rank(live, marks, worths, k, rows, kernel)
+        for live, marks in zip(segments, marked, strict=True)
+    ]
     known: dict[tuple[int, int], PhotoWords] = {}
+    best = _best(segments, found, k, None if near is None else rotate(near))
     for number, live in enumerate(segments):
-        own = [at for at in best if at[0] == number]
+        own = [(at, row) for at, row, _ in best if at == number]
         if own and live.words is not None:
             known |= zip(own, live.words.photos_of([row for _, row in own]), strict=True)
-    hits = []
-    for number, row in best:
-        live = segments[number]
-        path, worth = os.fsdecode(live.segment.paths.at(row)), float(shares[number][row])
-        matches = tuple(_matches(terms, path, known.get((number, row), PhotoWords())))
+    hits, is_like = [], matcher(terms)
+    for number, row, worth in best:
+        path = os.fsdecode(segments[number].segment.paths.at(row))
+        matches = tuple(_matches(is_like, path, known[number, row]))
         hits.append(WordHit(path, worth / most, matches))
     return hits
 
 
+def _of_terms(marks: U8) -> U8:
+    """Return how each of N photos matches each of `TERMS` terms, [N, TERMS]."""
+    shifts = np.arange(0, 2 * TERMS, 2, dtype=np.uint8)
+    return np.asarray(marks[:, None] >> shifts & 3, np.uint8)
+
+
+def _rank(
+    live: LiveSegment, marks: U8, worths: F32, k: int, rows: RowFilter, kernel: Kernel
+) -> tuple[U32, F32]:
+    """Return the rows of a segment's `k` largest worths, and of some that tie with the last, and
+    these worths."""
+    passing, count = live.filtered(rows, kernel), marks.shape[1]
+    best, room = min(k, count), min(k + _MOST_TIED, count)
+    found, worth = np.empty(room, np.uint32), np.empty(room, np.float32)
+    ranking = WordRanking(
+        best=marks.ctypes.data,
+        planes=len(marks),
+        photos=count,
+        worths=worths.ctypes.data,
+        allowed=None if passing.row_bits is None else passing.row_bits.ctypes.data,
+        first=passing.span.start,
+        end=passing.span.stop,
+    )
+    size = kernel.library.mcad_words_rank(
+        ctypes.byref(ranking), best, room, found.ctypes.data, worth.ctypes.data
+    )
+    require_memory(size >= 0)
+    return found[:size], worth[:size]
+
+
 def _best(
-    segments: Sequence[LiveSegment], shares: Sequence[F32], k: int, near: F32 | None
-) -> list[tuple[int, int]]:
-    """Return the segments and rows of the `k` largest shares, largest first."""
-    numbers = np.repeat(np.arange(len(shares)), [*map(len, shares)])
-    rows, share = np.concatenate([*map(np.arange, map(len, shares))]), np.concatenate(shares)
-    some = np.flatnonzero(share)
-    nearness = np.zeros(len(some), np.float32)
-    if near is not None and len(some) > k:
-        least = np.partition(share[some], -k)[-k]
-        tied = np.flatnonzero(share[some] == least)[:_MOST_TIED]
+    segments: Sequence[LiveSegment], found: Sequence[tuple[U32, F32]], k: int, near: F32 | None
+) -> list[tuple[int, int, float]]:
+    """Return the segments, rows and worths of the `k` largest worths, largest first."""
+    numbers = np.repeat(np.arange(len(found)), [len(rows) for rows, _ in found])
+    rows, worth = (np.concatenate(part) for part in zip(*found, strict=True))
+    nearness = np.zeros(len(rows), np.float32)
+    if near is not None and len(rows) > k:
+        tied = worth == np.partition(worth, -k)[-k]
         for number, live in enumerate(segments):
-            here = tied[numbers[some[tied]] == number]
-            nearness[here] = live.cosines(rows[some[here]], near)
-    first = some[np.lexsort((-nearness, -share[some]))[:k]]
-    return [*zip(numbers[first].tolist(), rows[first].tolist(), strict=True)]
+            here = tied & (numbers == number)
+            nearness[here] = live.cosines(rows[here].astype(np.intp), near)
+    first = np.lexsort((-nearness, -worth))[:k]
+    return [*zip(numbers[first].tolist(), rows[first].tolist(), worth[first].tolist(), strict=True)]
 
 
-def _likenesses(live: LiveSegment, term: str) -> F32:
-    """Return how well a term matches each photo [N] float32; 0 for deleted ones."""
-    if live.words is None:
-        return np.zeros(live.segment.photos, np.float32)
-    found = _LIKENESS[live.words.find(term)]
-    found[live.deleted] = 0
-    return found
-
-
-def _matches(terms: Sequence[str], path: str, words: PhotoWords) -> Iterator[Match]:
+def _matches(is_like: Callable[[str], bool], path: str, words: PhotoWords) -> Iterator[Match]:
     lines: list[tuple[str, str, tuple[int, ...] | None]] = [
         *((SOURCES[0], line.text, line.box or None) for line in words.lines),
         (SOURCES[1], path, None),
         *((SOURCES[2], place, None) for place in words.places),
     ]
     for source, text, box in lines:
-        found = (word for word in fold(text) if any(is_like(term, word) for term in terms))
-        if distinct := tuple(dict.fromkeys(found)):
+        if distinct := tuple(dict.fromkeys(filter(is_like, fold(text)))):
             yield Match(source, distinct, text, box)

@@ -25,7 +25,7 @@ LEVELS = (
     else ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
 )
 # Version of the structures' layout in the C sources.
-LAYOUT = 7
+LAYOUT = 8
 
 _INSTALL = (
     "Install mcad-mobile again; in a checkout by `pip install --no-deps -e .`, which needs a C "
@@ -70,7 +70,8 @@ _SIGNATURES = {  # result and arguments
     "mcad_tune": (ctypes.c_int, "ppi"),
     "mcad_boxes": (ctypes.c_int64, "psssp"),
     "mcad_words_find": (ctypes.c_int, "pspsp"),
-    "mcad_word_likeness": (ctypes.c_int, "pps"),
+    "mcad_words_rank": (ctypes.c_int64, "psspp"),
+    "mcad_word_likeness": (ctypes.c_int, "psps"),
     "mcad_words_records": (ctypes.c_int64, "pspsp"),
     "mcad_words_build": (ctypes.c_int64, "pspspssup"),
     "mcad_words_free": (None, "p"),
@@ -154,7 +155,16 @@ class FilterTask(ctypes.Structure):
 class WordQuery(ctypes.Structure):
     """A term of a query, see words.c."""
 
-    _fields_ = _fields("p:term s:size s:found s:same u:modes u:sources")
+    _fields_ = [
+        ("term", ctypes.c_char_p),
+        *_fields("s:size s:found s:same u:modes u:sources u:shift"),
+    ]
+
+
+class WordRanking(ctypes.Structure):
+    """How photos match a query; the structure does not keep its arrays alive, see words.c."""
+
+    _fields_ = _fields("p:best s:planes s:photos p:worths p:allowed s:first s:end")
 
 
 class OldWords(ctypes.Structure):

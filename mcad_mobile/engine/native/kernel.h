@@ -90,12 +90,22 @@ int64_t mcad_boxes(const float *map, size_t width, size_t height, size_t most, f
 enum { WORD_MISREAD = 1, WORD_BEGUN, WORD_WHOLE }; /* how a term matches */
 enum { WORD_BEGINS = 1, WORD_NEAR = 2 };           /* ways to match beside the whole word */
 
-/* A term of a query, see words.c. `sources` has a bit for each source; `found` counts photos; `same` is of words.c. */
+/* A term of a query, see words.c. `sources` has a bit for each source; `found` counts photos; `same` and `shift` are of
+ * words.c. */
 typedef struct {
     const uint8_t *term;
     size_t size, found, same;
-    uint32_t modes, sources;
+    uint32_t modes, sources, shift;
 } WordQuery;
+
+/* How photos match the terms of a query, which passes them, and what that is worth. */
+typedef struct {
+    const uint8_t *best; /* [planes][photos]: of four terms each, see mcad_words_find */
+    size_t planes, photos;
+    const float *worths;    /* [planes][256] */
+    const uint8_t *allowed; /* a bit for each row, or NULL if all from `first` to before `end` pass */
+    size_t first, end;
+} WordRanking;
 
 /* Words of a file that a new one takes over: the new row of each photo, or less than 0. */
 typedef struct {
@@ -105,7 +115,8 @@ typedef struct {
 } OldWords;
 
 int mcad_words_find(const uint8_t *data, size_t size, WordQuery *, size_t count, uint8_t *best);
-int mcad_word_likeness(const WordQuery *, const uint8_t *term, size_t size);
+int64_t mcad_words_rank(const WordRanking *, size_t k, size_t room, uint32_t *rows, float *found);
+int mcad_word_likeness(const WordQuery *, size_t count, const uint8_t *term, size_t size);
 int64_t mcad_words_records(const uint8_t *data, size_t size, const uint32_t *rows, size_t count, uint8_t **out);
 int64_t mcad_words_build(const OldWords *, size_t old_count, const uint8_t *records, size_t records_size,
                          const uint32_t *rows, size_t count, size_t photos, uint32_t segment_crc32, uint8_t **out);

@@ -2,7 +2,7 @@
 #include "kernel.h"
 
 /* The version of the structures' layout: __init__.py refuses a library with another one. */
-int mcad_layout(void) { return 7; }
+int mcad_layout(void) { return 8; }
 
 #if defined(__x86_64__)
 #include <cpuid.h>

@@ -85,6 +85,8 @@ static int likeness(const WordQuery *q, const uint8_t *term, size_t size, size_t
         if (q->modes & WORD_BEGINS) return WORD_BEGUN;
     }
     if (!(q->modes & WORD_NEAR) || size > q->size + 4 || q->size > size + 4) return 0;
+    /* A letter has at most 4 bytes: longer rests end alike. */
+    if (size > same + 4 && q->size > same + 4 && term[size - 1] != q->term[q->size - 1]) return 0;
     while (same && ((same < size && (term[same] & 0xc0) == 0x80) || (same < q->size && (q->term[same] & 0xc0) == 0x80)))
         same--;
     return differ_by_first(q->term + same, q->size - same, term + same, size - same) ? WORD_MISREAD : 0;
@@ -96,19 +98,23 @@ BODY size_t same_bytes(const WordQuery *q, const uint8_t *term, size_t size, siz
     return from;
 }
 
-int mcad_word_likeness(const WordQuery *q, const uint8_t *term, size_t size) {
-    return likeness(q, term, size, same_bytes(q, term, size, 0));
+/* Say whether a word matches one of `count` queries. */
+int mcad_word_likeness(const WordQuery *queries, size_t count, const uint8_t *term, size_t size) {
+    for (size_t i = 0; i < count; i++)
+        if (likeness(queries + i, term, size, same_bytes(queries + i, term, size, 0))) return 1;
+    return 0;
 }
 
-/* Raise `best` of the photos of an entry to `value`; count those that had none. */
-static int raise_photos(const WordsView *v, const Entry *e, uint8_t *best, uint8_t value, size_t *found) {
+/* Raise to `value` the two bits at `shift` in `best` of the photos of an entry; count those that had none. */
+static int raise_photos(const WordsView *v, const Entry *e, uint8_t *best, unsigned shift, unsigned value, size_t *found) {
     Bits bits = {v->postings + e->postings, e->postings_end - e->postings, 0};
     for (uint64_t row = 0;; row++) {
         row += read_rice(&bits, e->parameter);
         if (has_ended(&bits)) return 1; /* at the ones that fill the last byte */
         if (row >= v->photos) return 0;
-        *found += !best[row];
-        if (best[row] < value) best[row] = value;
+        unsigned known = best[row] >> shift & 3;
+        *found += !known;
+        if (known < value) best[row] ^= (uint8_t)((known ^ value) << shift);
     }
 }
 
@@ -126,9 +132,8 @@ static int64_t block_before(const WordsView *v, const uint8_t *term, size_t size
     return (int64_t)low;
 }
 
-/* Mark in `best` [count][photos] how photos match queries, all of which are of the same kind: see mcad_words_find. */
-static int find(const WordsView *v, WordQuery *queries, size_t count, uint8_t *const *best) {
-    int is_near = queries->modes & WORD_NEAR;
+/* Mark how photos match those of the queries that are misread, or those that are not: see mcad_words_find. */
+static int find(const WordsView *v, WordQuery *queries, size_t count, unsigned is_near, uint8_t *best) {
     /* A word of letters alone is misread from words that begin with one. */
     int64_t block = is_near ? block_before(v, (const uint8_t *)"a", 1) : block_before(v, queries->term, queries->size);
     Entry e;
@@ -137,37 +142,90 @@ static int find(const WordsView *v, WordQuery *queries, size_t count, uint8_t *c
     for (int is_first = 1; more > 0; more = words_next(v, &e), is_first = 0)
         for (size_t i = 0; i < count; i++) {
             WordQuery *q = queries + i;
+            if ((q->modes & WORD_NEAR) != is_near) continue;
             if (is_first) e.shared = 0;
             /* A term that shares more than that differs where the one before it did. */
             if (e.shared <= q->same) q->same = same_bytes(q, e.term, e.size, e.shared);
             if (!is_near && q->same < q->size && q->same < e.size && e.term[q->same] > q->term[q->same]) return 0;
             if (!(q->sources >> e.source & 1)) continue;
             int value = likeness(q, e.term, e.size, q->same);
-            if (value && !raise_photos(v, &e, best[i], (uint8_t)value, &q->found)) return -1;
+            if (value && !raise_photos(v, &e, best, q->shift, (unsigned)value, &q->found)) return -1;
         }
     return more;
 }
 
-/* Mark in `best` [count][photos], zeros, how photos match at most MOST_QUERIES queries, and count them. Return 0; -1 if
- * the file is damaged. */
+/* Mark in `best` [photos], zeros, how photos match at most four queries, in two bits for each, and count them. Return 0;
+ * -1 if the file is damaged. */
 int mcad_words_find(const uint8_t *data, size_t size, WordQuery *queries, size_t count, uint8_t *best) {
     WordsView v;
-    WordQuery near[MOST_QUERIES];
-    uint8_t *best_of[MOST_QUERIES], *best_of_near[MOST_QUERIES];
-    size_t near_count = 0;
+    unsigned modes = 0;
     if (!words_view(data, size, &v) || count > MOST_QUERIES) return -1;
     for (size_t i = 0; i < count; i++) {
-        best_of[i] = best + i * v.photos;
         queries[i].found = 0;
-        if (queries[i].modes & WORD_NEAR) {
-            best_of_near[near_count] = best_of[i];
-            near[near_count++] = queries[i];
-        } else if (find(&v, queries + i, 1, best_of + i) < 0) return -1;
+        queries[i].shift = 2 * (unsigned)i;
+        modes |= queries[i].modes;
+        if (!(queries[i].modes & WORD_NEAR) && find(&v, queries + i, 1, 0, best) < 0) return -1;
     }
-    if (near_count && find(&v, near, near_count, best_of_near) < 0) return -1;
-    for (size_t i = 0, at = 0; i < count; i++)
-        if (queries[i].modes & WORD_NEAR) queries[i].found = near[at++].found;
-    return 0;
+    return modes & WORD_NEAR && find(&v, queries, count, WORD_NEAR, best) < 0 ? -1 : 0;
+}
+
+#define ROWS 64
+
+/* Set `worths` to what the words of the `count` rows from `row` on, at most ROWS, are worth. Return 0 if all are worth
+ * nothing. */
+static int row_worths(const WordRanking *r, size_t row, size_t count, float *worths) {
+    uint64_t marks[ROWS / 8] = {0}, any = 0;
+    memset(worths, 0, ROWS * sizeof *worths);
+    for (size_t plane = 0; plane < r->planes; plane++) {
+        memcpy(marks, r->best + plane * r->photos + row, count);
+        for (size_t i = 0; i < ROWS / 8; i++) any |= marks[i];
+        for (size_t i = 0; any && i < count; i++) worths[i] += r->worths[256 * plane + ((uint8_t *)marks)[i]];
+    }
+    return any != 0;
+}
+
+BODY int passes(const WordRanking *r, size_t row) {
+    return !r->allowed || r->allowed[row / 8] >> row % 8 & 1;
+}
+
+/* Put a number in place of the least of a heap. */
+static void replace_least(float *heap, size_t count, float number) {
+    size_t at = 0;
+    for (size_t child; (child = 2 * at + 1) < count; at = child) {
+        child += child + 1 < count && heap[child + 1] < heap[child];
+        if (heap[child] >= number) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = number;
+}
+
+/* Set `rows`, with room for `room`, at least k, to the rows of the k largest worths and of as many as fit that tie with
+ * the least of these, ascending, and `found` to their worths. Return how many; -1 without memory. */
+int64_t mcad_words_rank(const WordRanking *r, size_t k, size_t room, uint32_t *rows, float *found) {
+    float *heap = calloc(k + 1, sizeof *heap), worths[ROWS];
+    size_t count = 0, ties = room;
+    if (!heap) return -1;
+    for (size_t row = r->first, end; row < r->end; row = end) {
+        end = row + ROWS < r->end ? row + ROWS : r->end;
+        if (!row_worths(r, row, end - row, worths)) continue;
+        for (size_t i = row; i < end; i++)
+            if (worths[i - row] > heap[0] && passes(r, i)) replace_least(heap, k, worths[i - row]);
+    }
+    float least = heap[0];
+    for (size_t i = 0; i < k; i++) ties -= heap[i] > least;
+    free(heap);
+    for (size_t row = r->first, end; row < r->end; row = end) {
+        end = row + ROWS < r->end ? row + ROWS : r->end;
+        if (!row_worths(r, row, end - row, worths)) continue;
+        for (size_t i = row; i < end; i++) {
+            float worth = worths[i - row];
+            if (worth < least || worth <= 0 || (worth == least && !ties) || !passes(r, i)) continue;
+            ties -= worth == least;
+            rows[count] = (uint32_t)i;
+            found[count++] = worth;
+        }
+    }
+    return (int64_t)count;
 }
 
 static int read_tokens(const uint8_t **at, const uint8_t *end, Tokens *t) {

@@ -16,7 +16,7 @@
 #define PARAMETERS (2 + 2 * LINE_FIELDS)
 #define BOX_STEP 40
 #define CONFIDENCE_STEP 500
-#define MOST_QUERIES 16
+#define MOST_QUERIES 4        /* at once: a byte has room for no more */
 
 /* Tokens, which are pieces of text, in the order of their canonical Huffman codes. */
 typedef struct {

@@ -8,7 +8,8 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -21,8 +22,7 @@ from mcad_mobile.engine.words.folding import fold
 from mcad_mobile.errors import PhotoIndexError, Remedy
 
 SOURCES = ("text", "name", "place")
-# How a term matches a word, and no way.
-MISREAD, BEGUN, WHOLE = 1, 2, 3
+TERMS = 4  # that are found at once
 _BEGINS, _NEAR = 1, 2
 _START_LETTERS, _NEAR_LETTERS = 3, 5
 _HEAD = struct.Struct("<8s8I")
@@ -151,20 +151,17 @@ class WordsFile:
         """Return the photos for a new file; neither array may go before it is written."""
         return OldWords(self._data.ctypes.data, len(self._data), new_rows.ctypes.data)
 
-    def find(self, term: str, source: str | None = None) -> U8:
-        """Find a term: return how each photo matches it [N] uint8, 0 if it does not. In a `source`,
-        only as a whole."""
-        raw = term.encode("utf-8", "replace")
-        best = np.zeros(self.photos, np.uint8)
-        query = _query(raw, 0 if source else _modes(term))
-        query.sources = 1 << SOURCES.index(source) if source else 7
+    def find(self, terms: Sequence[str], best: U8, source: str | None = None) -> list[int]:
+        """Find at most `TERMS` terms; in a `source`, only as wholes. Set `best` [N] uint8, zeros,
+        to how each photo matches them, in two bits for each; return how many photos do."""
+        queries = _queries(terms, source)
         failed = load_kernel().library.mcad_words_find(
             *(self._data.ctypes.data, len(self._data)),
-            *(ctypes.byref(query), 1, best.ctypes.data),
+            *(queries, len(terms), best.ctypes.data),
         )
         if failed:
             raise self._damaged("its dictionary cannot be read")
-        return best
+        return [query.found for query in queries]
 
     def photo(self, row: int) -> PhotoWords:
         """Return what is known of a photo."""
@@ -203,18 +200,29 @@ class WordsFile:
         )
 
 
-def is_like(term: str, word: str) -> bool:
-    """Say whether a term of a query matches a word."""
-    wanted, raw = term.encode("utf-8", "replace"), word.encode("utf-8", "replace")
-    query = _query(wanted, _modes(term))
-    kernel = load_kernel()
-    return bool(kernel.library.mcad_word_likeness(ctypes.byref(query), raw, len(raw)))
+def matcher(terms: Sequence[str]) -> Callable[[str], bool]:
+    """Return what says whether a word matches one of a query's terms."""
+    library, queries = load_kernel().library, _queries(terms)
+
+    @cache
+    def is_like(word: str) -> bool:
+        raw = word.encode("utf-8", "replace")
+        return bool(library.mcad_word_likeness(queries, len(queries), raw, len(raw)))
+
+    return is_like
 
 
-def _query(raw: bytes, modes: int) -> WordQuery:
-    return WordQuery(ctypes.cast(ctypes.c_char_p(raw), ctypes.c_void_p), len(raw), modes=modes)
-
-
-def _modes(term: str) -> int:
-    is_near = len(term) >= _NEAR_LETTERS and term.isalpha()
-    return (_BEGINS if len(term) >= _START_LETTERS else 0) | (_NEAR if is_near else 0)
+def _queries(terms: Sequence[str], source: str | None = None) -> ctypes.Array[WordQuery]:
+    queries = (WordQuery * len(terms))()
+    for query, term in zip(queries, terms, strict=True):
+        raw = term.encode("utf-8", "replace")
+        query.term, query.size = raw, len(raw)
+        query.sources = 7
+        if source:
+            query.sources = 1 << SOURCES.index(source)
+            continue
+        if len(term) >= _START_LETTERS:
+            query.modes |= _BEGINS
+        if len(term) >= _NEAR_LETTERS and term.isalpha():
+            query.modes |= _NEAR
+    return queries
