@@ -26,6 +26,7 @@ from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, photo_state
 from mcad_mobile.serve.rankings import legible
 from mcad_mobile.serve.records import Problem
 from mcad_mobile.serve.state import State
+from mcad_mobile.serve.videos import VideoResponse
 from mcad_mobile.serve.wording import hint_of
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class Refused(Exception):
 @dataclass(frozen=True)
 class Operation:
     """A method and a path of the API; the types that it `takes` and `gives` as JSON, or bytes for a
-    photo."""
+    photo or a video."""
 
     method: str
     path: str
@@ -101,7 +102,10 @@ def openapi_document() -> dict[str, Any]:
             "responses": {
                 str(operation.status): {
                     "description": "As asked.",
-                    "content": content(operation.gives, "image/jpeg"),
+                    "content": content(
+                        operation.gives,
+                        "video/*" if operation.path.endswith("/video") else "image/jpeg",
+                    ),
                 },
                 "default": {"description": "What went wrong.", "content": content(Problem, "")},
             },
@@ -226,6 +230,22 @@ async def view(state: State, request: Request) -> Response:
         return file_jpeg(*file_and_moment(path), longer=VIEW_PX)
 
     return await _photo(state, request, lambda path, tag: None, large)
+
+
+@operation(
+    "GET",
+    "/api/indexes/{index}/photos/{photo}/video",
+    "A video of an index, whole or a range of its bytes.",
+    bytes,
+)
+async def video(state: State, request: Request) -> Response:
+    path = _path(state, state.index(request.path_params["index"]), request)
+    if not is_video(path) or not Path(path).is_absolute():
+        raise Refused(_GONE, "No video of this computer has that id.")
+    try:
+        return await state.run_on(state.quick, VideoResponse, state, request, path)
+    except PhotoError as error:
+        raise Refused(_GONE, error.message, error.hint) from None
 
 
 @operation(

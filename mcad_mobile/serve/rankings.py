@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from mcad_mobile.base.standard_output import escape_unprintable
+from mcad_mobile.data.photo_formats import is_video
 from mcad_mobile.engine.engine import Channel, Found, Result, SearchEngine
 from mcad_mobile.engine.index import RowFilter
 from mcad_mobile.engine.index.moments import clock
@@ -170,7 +171,8 @@ def legible(text: str) -> str:
 
 def _hit(catalog: Catalog, row: int, result: Result | None = None) -> Hit:
     folder, name = os.path.split(path_text(catalog.paths[row]))
-    hit = Hit(catalog.ids[row], name, folder, day(int(catalog.taken[row])))
+    taken = day(int(catalog.taken[row]))
+    hit = Hit(catalog.ids[row], name, folder, taken, video=is_video(name))
     if result is None:
         return hit
     copies = [(catalog.ids[catalog.row_at[path]], path_text(path)) for path in result.copies]

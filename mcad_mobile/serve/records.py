@@ -115,7 +115,7 @@ class Hit(msgspec.Struct, frozen=True):
     "" where that is not known. `copies` are the near duplicates that it stands for.
     In a comparison, `elsewhere` is its place on the other side,
     counted from 1, or null if it is not among the first there; `only_here` says that the other
-    side does not show it. `at_ms` is the moment of a video, which `name` tells, too."""
+    side does not show it. `at_ms` is the moment of a `video`, which `name` tells, too."""
 
     id: str
     name: str
@@ -126,6 +126,7 @@ class Hit(msgspec.Struct, frozen=True):
     only_here: bool = False
     copies: tuple[Copy, ...] = ()
     matched: tuple[Matched, ...] = ()
+    video: bool = False
     at_ms: int | None = None
 
 

@@ -238,6 +238,13 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        connections: list[Any] = list(self.server_state.connections)
+        for connection in connections:
+            if connection.flow.write_paused:  # by a player that has enough for now
+                connection.transport.abort()
+        await super().shutdown(sockets)
+
     async def on_tick(self, counter: int) -> bool:
         now = time.monotonic()
         heard = {}

@@ -18,13 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.errors import PhotoError, QueryError
 from mcad_mobile.serve.indexes import path_id
 from mcad_mobile.serve.photos import Thumbnails, Uploads, file_state
 from mcad_mobile.serve.server import open_state, take_port
 from tests.support.servers import TIMEOUT_S, Server, in_process, indexed, tiny
-from tests.support.videos import make_video
 
 Start = Callable[..., Server]
 
@@ -243,29 +241,3 @@ def test_an_answer_does_not_wait_for_its_head_to_be_acknowledged() -> None:
         return values
 
     assert all(asyncio.run(options()))
-
-
-def test_a_video_is_found_once_and_shown_at_its_best_moment(start: Start, tmp_path: Path) -> None:
-    folder = tmp_path / "films"
-    folder.mkdir()
-    film = make_video(folder / "film.mp4", [(220, 20, 20), (20, 20, 220)])
-    blue = tmp_path / "blue.png"
-    Image.new("RGB", (64, 48), (20, 20, 220)).save(blue)
-    bundle = tiny(tmp_path, "bundle")
-    SearchEngine(bundle).index_photos(create_index(bundle, tmp_path / "bundle.index"), [film])
-    server = start("-b", bundle.directory)
-    (hit,) = server.search({"upload": server.upload(blue)})["hits"]
-    assert (hit["name"], 2000 <= hit["at_ms"] < 4000) == ("film.mp4 at 0:02", True)
-    photo = f"/api/indexes/bundle.index/photos/{hit['id']}"
-    for picture in (f"{photo}/thumbnail?at={hit['at_ms']}", f"{photo}/view?at={hit['at_ms']}"):
-        red, _, blue_there = pixel(server, picture)
-        assert blue_there > 150 > red
-    for picture in (f"{photo}/thumbnail", f"{photo}/thumbnail?at=x"):
-        red, _, blue_there = pixel(server, picture)
-        assert red > 150 > blue_there
-
-
-def pixel(server: Server, picture: str) -> tuple[int, ...]:
-    status, _, content = server.request("GET", picture)
-    assert status == 200
-    return Image.open(io.BytesIO(content)).getpixel((5, 5))

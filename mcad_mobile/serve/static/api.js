@@ -44,5 +44,6 @@ export const stopIndexing = () => ask("DELETE", "/api/indexing");
 const at = (moment) => (moment == null ? "" : `?at=${moment}`);
 export const thumbnail = (index, id, moment) => `${indexPath(index)}/photos/${id}/thumbnail${at(moment)}`;
 export const view = (index, id, moment) => `${indexPath(index)}/photos/${id}/view${at(moment)}`;
+export const video = (index, id) => `${indexPath(index)}/photos/${id}/video`;
 export const text = (index, id) => ask("GET", `${indexPath(index)}/photos/${id}/text`);
 export const uploaded = (id) => `/api/uploads/${id}/thumbnail`;

@@ -3,13 +3,17 @@
 import * as api from "./api.js";
 import { calmDown, complain, count, element, hide, scrollToTop } from "./dom.js";
 import { Grid } from "./grid.js";
+import { showLength } from "./lengths.js";
 
 const FIRST = 64;
 const STAGES = ["tokenize", "text", "scan", "rescore"];
 
 const TILE = element("li", {},
   element("button", { type: "button", class: "photo" },
-    element("span", { class: "frame" }, element("img", { alt: "", decoding: "async", draggable: "false" })),
+    element("span", { class: "frame" },
+      element("img", { alt: "", decoding: "async", draggable: "false" }),
+      element("span", { class: "length", hidden: true }),
+    ),
   ),
 );
 // Copied whole: that is less work than making each of its parts.
@@ -218,6 +222,7 @@ export class Pane {
         image.replaceWith(element("span", { class: "absent", text: "cannot be shown" }));
       });
     }
+    showLength(item.querySelector(".length"), hit.video ? api.video(this.index.value, hit.id) : null);
     item.classList.toggle("only", compared && hit.only_here);
     return item;
   }

@@ -1,4 +1,4 @@
-// One photo, large.
+// One photo, large, or one video, which plays from the moment that was found.
 
 import * as api from "./api.js";
 import { button, byId, complain, element, hide } from "./dom.js";
@@ -13,6 +13,10 @@ export class Viewer {
       this.boxes();
     });
     image.addEventListener("error", () => this.absent(true));
+    const film = byId("film");
+    film.addEventListener("error", () => this.unplayable());
+    // Browsers take a click on a video that is loaded; its buttons have done their work by then.
+    film.addEventListener("click", () => setTimeout(() => film.paused && !film.readyState && film.play().catch(() => {})));
     byId("previous").addEventListener("click", () => this.step(-1));
     byId("next").addEventListener("click", () => this.step(1));
     byId("close").addEventListener("click", () => this.dialog.close());
@@ -21,13 +25,34 @@ export class Viewer {
     byId("copy").addEventListener("click", () => this.copy());
     this.act = act;
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
-    this.dialog.addEventListener("close", () => this.pane?.grid.focus(this.place()));
+    this.dialog.addEventListener("close", () => {
+      this.load(null);
+      this.pane?.grid.focus(this.place());
+    });
     this.dialog.addEventListener("keydown", (event) => this.key(event));
   }
 
   absent(is) {
     byId("absent").hidden = !is;
     byId("large").hidden = is;
+  }
+
+  // A video's address, or null: what was shown before gives its connection back.
+  load(video) {
+    const film = byId("film");
+    hide(film, !video);
+    if (film.hasAttribute("src")) {
+      film.removeAttribute("src");
+      film.load();
+    }
+    if (video) film.src = video;
+  }
+
+  unplayable() {
+    if (!byId("film").hasAttribute("src")) return;
+    this.load(null);
+    byId("large").hidden = false;
+    complain("This browser cannot play the video.");
   }
 
   show(pane, place) {
@@ -54,8 +79,10 @@ export class Viewer {
     this.marks(copy);
     byId("large").hidden = false;
     byId("absent").hidden = true;
-    byId("large").src = api.view(pane.index.value, hit.id, hit.at_ms);
-    byId("large").alt = hit.name;
+    byId("large").src = byId("film").poster = api.view(pane.index.value, hit.id, hit.at_ms);
+    byId("large").alt = byId("film").ariaLabel = hit.name;
+    // A media fragment: it plays from there.
+    this.load(hit.video ? `${api.video(pane.index.value, hit.id)}#t=${(hit.at_ms ?? 0) / 1000}` : null);
     byId("name").textContent = hit.name;
     const score = this.seen.score === null ? "" : `score ${this.seen.score.toFixed(3)}`;
     byId("facts").textContent = [score, this.seen.taken, hit.folder].filter(Boolean).join(" \u00b7 ");
@@ -137,7 +164,7 @@ export class Viewer {
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.id === "film") return;
     const key = event.key.toLowerCase();
     if (event.key === "ArrowLeft") this.step(-1);
     else if (event.key === "ArrowRight") this.step(1);
