@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,20 @@ from PIL import Image
 
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.merge import segment_items
+from mcad_mobile.engine.index.moments import (
+    clock,
+    file_and_moment,
+    first_row,
+    is_moment,
+    moment_path,
+)
 from mcad_mobile.engine.photos.folder import find_photos
-from mcad_mobile.engine.photos.video import MOST_MOMENTS, choose_moments, key_frames
+from mcad_mobile.engine.photos.video import (
+    MOST_MOMENTS,
+    choose_moments,
+    key_frames,
+    read_stamp,
+)
 from mcad_mobile.engine.query import Part
 from mcad_mobile.engine.sync import recheck, sync_folder
 from mcad_mobile.errors import PhotoError
@@ -183,6 +196,49 @@ def test_few_frames_stand_for_a_long_video():
     assert 40 not in choose_moments(times[:41], scenes[:41])
     assert len(chosen) == MOST_MOMENTS
     assert max(np.diff(chosen)) <= 6
+    turns = np.radians(np.cumsum([0, 18, 17, 2, 18, *[0] * 40]))  # cosines of 0.951, 0.956, 0.946
+    turned = np.stack([np.cos(turns), np.sin(turns)], 1).astype(np.float32)
+    assert choose_moments(list(range(45)), turned) == [0, 2, 4]
+    steps = np.radians(np.cumsum([0, *[30, 50, 40] * 32])) % (2 * np.pi)  # three in each span
+    scenes = np.stack([np.cos(steps), np.sin(steps)], 1).astype(np.float32)
+    assert choose_moments(list(range(97)), scenes) == [0, *range(5, 96, 3), 96][:MOST_MOMENTS]
+
+
+def test_a_moment_is_written_and_read_in_one_way():
+    for milliseconds, seconds, shown in [
+        (0, "0.000", "0:00"),
+        (67_009, "67.009", "1:07"),
+        (3_599_999, "3599.999", "59:59"),
+        (3_607_050, "3607.050", "1:00:07"),
+    ]:
+        row = moment_path("/v.MP4", milliseconds)
+        assert row == f"/v.MP4#t={seconds}"
+        assert file_and_moment(row) == ("/v.MP4", milliseconds)
+        assert is_moment(row.encode())
+        assert clock(milliseconds) == shown
+    for row in ("/v.mp4", "/v.mp4#t=1.00", "/v.mp4#t=1", "/v.jpg#t=1.000", "/v.mp4#t=1.000/a.jpg"):
+        assert file_and_moment(row) == (row, None)
+        assert not is_moment(row.encode())
+    assert (first_row("/v.mov"), first_row("/a.jpg")) == ("/v.mov#t=0.000", "/a.jpg")
+
+
+def test_a_video_has_changed_if_its_start_or_its_end_has(tmp_path):
+    data = bytearray((3 << 20) + 10)
+    stamps = []
+    for at in (None, 0, (1 << 20) - 1, 1 << 20, (2 << 20) + 9, (2 << 20) + 10, len(data) - 1):
+        changed = data[:]
+        if at is not None:
+            changed[at] = 1
+        file = tmp_path / "a.mp4"
+        file.write_bytes(changed)
+        os.utime(file, (9, 9))
+        found, stamp = read_stamp(str(file))
+        assert found.st_size == len(data)
+        stamps.append(stamp)
+    assert [stamp != stamps[0] for stamp in stamps] == [False, True, True, False, False, True, True]
+    assert len({state for state, _ in stamps}) == 1
+    file.write_bytes(b"short")
+    assert read_stamp(str(file))[1][1] == zlib.crc32(b"short")
 
 
 def test_calibration_takes_photos_alone(folder, clip):
@@ -207,8 +263,6 @@ def test_truncated_videos_are_skipped_or_give_what_is_left(engine, index, folder
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
-    from mcad_mobile.engine.photos.video import read_stamp
-
     with pytest.raises(PhotoError):
         read_stamp(str(tmp_path / "pipe.mp4"))
 

@@ -11,7 +11,7 @@ import pytest
 
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.index.filters import ALL_ROWS
-from mcad_mobile.engine.words.ranking import Match
+from mcad_mobile.engine.words.ranking import Match, terms_to_find
 from mcad_mobile.engine.words.words_file import Line, PhotoWords
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import create, photos_and_queries
@@ -117,17 +117,21 @@ def test_shares_are_those_that_counting_gives(tmp_path: Path) -> None:
             path: likeness for path, likeness in likely.items() if likeness
         }
         assert [hit.share for hit in hits] == sorted((hit.share for hit in hits), reverse=True)
-        other = chance.choice(vocabulary)
-        if other != wanted and other != "a":
-            idf = {
-                term: math.log(
-                    149 / (sum(any(value(term, w) for w in t) for t in live.values()) + 0.5)
-                )
-                for term in (wanted, other)
-            }
-            (best, *_) = index.search_words(f"{wanted} {other}", 1) or []
-            worth = sum(max(value(term, w) for w in live[best.path]) * idf[term] for term in idf)
-            assert best.share == pytest.approx(worth / sum(idf.values()), rel=1e-5)
+        # A byte of each photo holds four terms.
+        terms = terms_to_find([wanted, *chance.sample(vocabulary, chance.choice([1, 3, 4, 9]))])
+        counts = {t: sum(any(value(t, w) for w in text) for text in live.values()) for t in terms}
+        idf = {term: math.log(149 / (count + 0.5)) for term, count in counts.items()}
+        most = sum(min(idf[t], max(idf[t] for t in terms if counts[t])) for t in terms)
+        worth = {
+            path: sum(idf[t] * max(value(t, w) for w in text) for t in terms) / most
+            for path, text in live.items()
+        }
+        hits = index.search_words(" ".join(terms), 12) or []
+        assert {hit.path: hit.share for hit in hits} == {
+            hit.path: pytest.approx(worth[hit.path], rel=1e-5) for hit in hits
+        }
+        ranked = sorted(filter(None, worth.values()), reverse=True)[:12]
+        assert [hit.share for hit in hits] == pytest.approx(ranked, rel=1e-5)
 
 
 def test_words_survive_what_writers_do(index: PhotoIndex, tmp_path: Path) -> None:

