@@ -547,7 +547,7 @@ final class LifeProbe {
             Thread second = null;
             Thread third = null;
             if (request.string("by").equals("index")) {
-                outcomes.add(run(false));
+                second = waiting(() -> outcomes.add(run(false)));
             } else if (request.string("by").equals("estimate")) {
                 search.estimate();
             } else if (request.string("by").equals("question")) {

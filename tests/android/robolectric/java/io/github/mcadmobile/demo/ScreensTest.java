@@ -699,7 +699,10 @@ public final class ScreensTest extends AppTestCase {
         type("a cup of coffee", 2);
         GridView grid = search.get().findViewById(R.id.grid);
         View tile = grid.getChildAt(0);
-        waitFor("the day", () -> String.valueOf(tile.getContentDescription()).startsWith("Photo 1 of 2, taken on "));
+        // Of both: a thumbnail that is being loaded would be back at once.
+        for (View shown : List.of(tile, grid.getChildAt(1))) {
+            waitFor("the day", () -> String.valueOf(shown.getContentDescription()).contains(" of 2, taken on "));
+        }
         forgetThumbnails();
         Thumbnails thumbnails = new Thumbnails(search.get()); // has loaded nothing yet
         ReflectionHelpers.setField(grid.getAdapter(), "thumbnails", thumbnails);
