@@ -20,7 +20,7 @@ from mcad_mobile.distill import text_only
 from mcad_mobile.distill import train_student as run
 from mcad_mobile.distill import trainee as trainees
 from mcad_mobile.distill.recipe import StudentRecipe
-from mcad_mobile.distill.result import Provenance
+from mcad_mobile.distill.result import Provenance, find_finished, save
 from mcad_mobile.distill.teachers import classifiers, library
 from mcad_mobile.distill.text_only import TextRecipe
 from mcad_mobile.distill.trainee import StudentChoice, load_trainee
@@ -326,6 +326,32 @@ def test_a_run_depends_on_the_names_of_its_classes() -> None:
     usual = run_of("dog", "hound")
     assert run_of("dog", "hound") == usual
     assert len({usual, run_of("dog"), run_of("dog", "hound", teacher="d")}) == 3
+
+
+def test_a_finished_run_stores_how_it_ran_and_what_it_reached(tmp_path):
+    data = SimpleNamespace(
+        fingerprint="d", paired_photos=2, photos=(1, 2, 3), owner=[0, 0, 1], captions=range(7)
+    )
+    trainee: Any = SimpleNamespace(name="t", identity="i", save=lambda out: None)
+    labels: Any = SimpleNamespace(identity=("l",), names=("dual", "single"))
+    recipe = StudentRecipe(arithmetic="auto", seed=3)
+    provenance = Provenance.of(recipe, data, labels, None, trainee)
+    other = replace(recipe, arithmetic="fp32")
+    assert Provenance.of(other, data, labels, None, trainee).facts == provenance.facts
+    reached = Retrieval(2, 3, RecallAt(1, 2, 3), RecallAt(4, 5, 6))
+    save(trainee, tmp_path, provenance, "bf16", 90.0, reached)
+    stored = json.loads((tmp_path / "training.json").read_text())
+    assert stored.pop("device")
+    assert stored == {
+        "student": "t", "photos": {"captioned": 2, "extra": 1},
+        "captions": {"paired": 3, "extra": 4}, "data": "d", "teachers": ["dual", "single"],
+        "run": provenance.facts["run"], "arithmetic": "bf16", "minutes": 1.5,
+        "val": reached.to_json(), "torch": torch.__version__,
+    }  # fmt: skip
+    assert StudentRecipe.load(tmp_path / "recipe.json") == recipe
+    assert find_finished(tmp_path, provenance) == reached
+    (tmp_path / "checkpoint.pt").touch()
+    assert find_finished(tmp_path, provenance) is None
 
 
 def test_a_student_that_training_would_not_help_is_refused(tmp_path):

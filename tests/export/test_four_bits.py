@@ -89,9 +89,9 @@ def tower(request, tmp_path_factory):
 
 
 def test_outputs_of_a_product_change_less_than_by_rounding_to_the_nearest(random):
-    inputs = random.normal(size=(400, 8)) @ random.normal(size=(8, 64))
-    inputs += random.normal(size=(400, 64)) * 0.3  # correlated, as activations are
-    weight = random.normal(size=(24, 64)).astype(np.float32)
+    inputs = random.normal(size=(400, 8)) @ random.normal(size=(8, 150))
+    inputs += random.normal(size=(400, 150)) * 0.3  # correlated, as activations are
+    weight = random.normal(size=(24, 150)).astype(np.float32)
     numbers, scales = rounded(weight, inputs.T @ inputs / len(inputs))
     assert numbers.dtype == np.int8
     assert np.abs(numbers).max() <= TOP

@@ -187,7 +187,7 @@ def test_rare_values_of_8_bits_are_cut_and_those_of_a_16_bit_stream_are_not(
     assert scales[names[0]] < 30 / 255 / 2
 
 
-@pytest.mark.parametrize(("architecture", "headroom"), [(68, 1.0), (73, HEADROOM[16])])
+@pytest.mark.parametrize(("architecture", "headroom"), [(68, 1.0), (69, 1.0), (73, HEADROOM[16])])
 def test_factors_that_an_old_hexagon_rounds_to_8_bits_have_no_headroom(
     architecture, headroom, tmp_path
 ):
@@ -219,6 +219,10 @@ def test_factors_that_an_old_hexagon_rounds_to_8_bits_have_no_headroom(
     for name, factor in (("queries", HEADROOM[16]), ("keys", headroom)):
         least, largest = (end / HEADROOM[16] * factor for end in seen[name])
         assert scales[name] == pytest.approx((largest - least) / 65535, rel=1e-3)
+    made_by = {node.output[0]: node for node in made.node}
+    (product,) = (node for node in made.node if node.name == "attention")
+    kinds = [constants[made_by[name].input[2]].dtype for name in product.input]
+    assert kinds == [np.uint16, np.int16 if architecture == 73 else np.uint16]
 
 
 class Tokens(nn.Module):

@@ -81,6 +81,13 @@ def test_a_norm_goes_over_the_axes_of_the_librarys_class(norms, photos, tmp_path
     assert_same(found, float_of(norms, {"pixels": photos}))
 
 
+def test_only_images_have_their_channels_last():
+    image = TensorSpec("pixels", "float32", (1, 3, 4, 5), "NCHW")
+    rows = TensorSpec("rows", "float32", (1, 2, 6), "NLW")
+    wanted = TensorSpec("pixels", "float32", (1, 4, 5, 3), "NHWC")
+    assert channels_last((image, rows)) == (wanted, rows)
+
+
 @pytest.mark.slow
 def test_a_litert_tower_may_be_called_from_several_threads_at_once(norms, photos, tmp_path):
     specs = channels_last((TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),))

@@ -51,6 +51,19 @@ def test_rungs_whose_files_or_notes_differ_have_keys_of_their_own(monkeypatch):
     assert len({key(chip, "onnx") for chip in ("MT6991", "SM8650", "cpu")}) == 1
 
 
+def test_a_compiled_rung_and_its_source_have_the_precision_that_was_chosen(monkeypatch):
+    replace_methods(monkeypatch, "neuropilot", can_build=lambda runtime, target: True)
+    chosen = {"image": "w8a16", "text": "w4a16"}
+    for name, precision in chosen.items():
+        usual = build.tower_plans(name, find_target("MT6991"))
+        plans = build.tower_plans(name, find_target("MT6991"), chosen)
+        assert [plan.runtime for plan in plans] == ["neuropilot", "litert", "onnx"]
+        assert [plan.precision for plan in plans] == [precision] * 2 + [usual[2].precision]
+    recognizer = build.tower_plans("recognizer", find_target("MT6991"))
+    assert [plan.runtime for plan in recognizer] == ["neuropilot", "litert", "onnx"]
+    assert "fp32" not in [plan.precision for plan in recognizer]
+
+
 def test_what_cannot_run_here_has_the_facts_of_its_source():
     def rung(runtime, cosine):
         record = FileRecord(f"{runtime}.npy", "0" * 64, 1)

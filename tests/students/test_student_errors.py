@@ -374,7 +374,26 @@ def test_texts_that_a_tower_has_no_rows_or_no_positions_for_are_an_error():
     read_ids(np.array([[4, 0, 0]]), None, table, spec)
     with pytest.raises(StudentError, match="gives token 5, and the text tower has 5 tokens"):
         read_ids(np.array([[5, 0, 0]]), None, table, spec)
+    table, ids = torch.arange(20.0).reshape(5, 4), np.array([[4, 2, 0], [3, 1, 2]])
+    mask = np.array([[1, 1, 0], [1, 1, 1]])
+    for pool, given, attended, pooling in (
+        ("eos", None, [[1, 1, 0], [1, 1, 1]], [[0, 1, 0], [0, 0, 1]]),
+        ("last", mask, mask, [[0, 0, 1], [0, 0, 1]]),
+        ("first", mask, mask, [[1, 0, 0], [1, 0, 0]]),
+        ("mean", mask, mask, [[1 / 2, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3]]),
+    ):
+        texts = read_ids(ids, given, table, TextSpec(3, 4, pool, eos=2))
+        assert np.array_equal(texts.inputs()["attention_mask"], attended), pool
+        assert np.allclose(texts.inputs()["pooling"], pooling), pool
+        assert np.array_equal(texts.inputs()["token_rows"], table[torch.from_numpy(ids)])
+    every = read_ids(ids, mask, table, TextSpec(3, 4, "mean", attends_to_padding=True))
+    assert every.inputs()["attention_mask"].all()
     parts = TextLayers(torch.zeros(3, 4), [], torch.nn.Identity())
+    rows = torch.tensor([[[1.0] * 4, [10.0] * 4, [100.0] * 4]])
+    pooled = RowTower(parts, mask_kind="nothing", length=3)(
+        rows, torch.tensor([[1.0, 1, 0]]), torch.tensor([[0.5, 0.25, 1]])
+    )
+    assert pooled.tolist() == [[3.0] * 4]  # hidden tokens enter no embedding
     RowTower(parts, mask_kind="nothing", length=3)
     with pytest.raises(StudentError, match="up to 4 tokens, and its tower knows 3 positions"):
         RowTower(parts, mask_kind="nothing", length=4)

@@ -15,7 +15,7 @@ import open_clip.tokenizer
 import pytest
 from msgspec.structs import replace
 from sentencepiece import SentencePieceNormalizer
-from tokenizers import AddedToken, Regex, normalizers, processors
+from tokenizers import AddedToken, Regex, models, normalizers, processors
 from tokenizers import Tokenizer as Reference
 
 from mcad_mobile.engine.text.normalize import Charsmap, basic_clean
@@ -217,6 +217,35 @@ def test_added_tokens_are_found_as_the_reference_library_finds_them():
     for text in ("[Ä] dog", "[ä] dog", "an ÄRGER über all", "ärger  über", "a <mask> b<mask>  c"):
         expected = reference.encode(text).ids
         assert ours(text).ids.tolist()[: len(expected)] == expected, text
+
+
+@pytest.mark.parametrize("kind", [models.BPE, models.Unigram])
+def test_characters_without_a_token_are_spelled_in_bytes(kind):
+    tokens = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "a", "b"]
+    if kind is models.BPE:
+        vocab = {token: number for number, token in enumerate(tokens)}
+        model = kind(vocab, [], unk_token="<unk>", byte_fallback=True)
+    else:
+        model = kind([(token, -1.0) for token in tokens], unk_id=0, byte_fallback=True)
+    reference = Reference(model)
+    ours = Tokenizer(TokenizerSpec(64, 0), compile_tokenizer(json.loads(reference.to_str())))
+    for text in ("a\x01\x0ab", "c\x1fa", "né東🐶b"):
+        expected = reference.encode(text).ids
+        assert 0 not in expected
+        assert ours(text).ids.tolist()[: len(expected)] == expected, text
+
+
+@pytest.mark.parametrize("changed", [{"strip_accents": True}, {"lowercase": True}, {}])
+def test_accents_go_as_berts_options_say(changed):
+    """Where strip_accents is not said, with upper case."""
+    for options in (changed, changed | {"strip_accents": False}):
+        given = {"lowercase": False, "strip_accents": None} | options
+        data = wordpiece_json(default_config().tokenizer, VOCABULARY.parent)
+        data["normalizer"] |= given
+        reference = Reference.from_str(json.dumps(data))
+        ours = Tokenizer(TokenizerSpec(16, 0), compile_tokenizer(data))
+        expected = reference.encode("Café naïve zürich").ids
+        assert ours("Café naïve zürich").ids.tolist()[: len(expected)] == expected, given
 
 
 def test_what_frames_a_text_may_be_one_of_several_steps(given):

@@ -119,7 +119,7 @@ def _context(inputs: str) -> bytes:
     model = onnx.parser.parse_model(
         f"""<ir_version: 9, opset_import: ["" : 17, "com.microsoft" : 1]>
         agraph ({inputs}) => (float[1, 64] y)
-        {{ y = com.microsoft.EPContext <ep_cache_context: string = "job_xyz.bin"> (pixels) }}"""
+        {{ y = com.microsoft.EPContext <ep_cache_context = "job_xyz.bin", notes = "x"> (pixels) }}"""
     )
     return _zip(onnx=model.SerializeToString(), bin=b"binary")
 
@@ -135,7 +135,8 @@ def test_what_the_cloud_compiled_is_named_as_this_bundle_names_it(
     assert (binary.name, binary.read_bytes()) == ("image_qnn_w8a16_qnn.bin", b"binary")
     assert nodes == len(onnx.load(source).graph.node)
     (node,) = onnx.load(out).graph.node
-    assert [item.s for item in node.attribute] == [binary.name.encode()]
+    stored = {item.name: item.s for item in node.attribute}
+    assert stored == {"ep_cache_context": binary.name.encode(), "notes": b"x"}
 
 
 def test_a_model_of_the_cloud_with_other_inputs_is_told(
