@@ -119,7 +119,8 @@ def _context(inputs: str) -> bytes:
     model = onnx.parser.parse_model(
         f"""<ir_version: 9, opset_import: ["" : 17, "com.microsoft" : 1]>
         agraph ({inputs}) => (float[1, 64] y)
-        {{ y = com.microsoft.EPContext <ep_cache_context = "job_xyz.bin", notes = "x"> (pixels) }}"""
+        {{ y = com.microsoft.EPContext
+           <ep_cache_context = "job_xyz.bin", notes = "x"> (pixels) }}"""
     )
     return _zip(onnx=model.SerializeToString(), bin=b"binary")
 
