@@ -104,6 +104,18 @@ def test_an_interrupt_keeps_what_was_read(tmp_path: Path) -> None:
     assert read(index).photos == 2
 
 
+def test_after_an_early_commit_the_next_one_comes_late(tmp_path: Path) -> None:
+    index, _ = indexed(tmp_path, [WITH_TEXT] * 4)
+    unread: list[int] = []
+
+    def look(*_: object) -> None:
+        unread.append(len([*PhotoIndex.open(tmp_path / "index").unread()]))
+
+    read(index, progress=look, waits=(0.0, 1000.0))
+    assert unread == [4, 4, 3, 3, 3]
+    assert len([*index.unread()]) == 0
+
+
 def test_two_processes_do_not_read_at_once(tmp_path: Path) -> None:
     index, _ = indexed(tmp_path, [WITH_TEXT])
     with PhotoIndex.open(tmp_path / "index").exclusive(), pytest.raises(PhotoIndexError):
