@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
+import onnx.parser
+import onnxruntime as ort
 import pytest
 import torch
 from torch import Tensor, nn
@@ -91,6 +96,72 @@ def test_a_gelu_is_one_operator_again(approximate: str, opset: int, tmp_path: Pa
     assert not {"Erf", "Tanh"} & {step.op for step in steps}
     (gelu,) = (step for step in steps if step.op == "Gelu")
     assert gelu.attributes.get("approximate", "none") == approximate
+
+
+@pytest.mark.parametrize(
+    ("steps", "constants"),
+    [
+        ("m = ReduceMean(x, a) n = Squeeze(m) y = Unsqueeze(n, b)", {"a": [2], "b": [0]}),
+        ("m = ReduceSum <keepdims = 0> (x, a) y = Unsqueeze(m, b)", {"a": [-1], "b": [1, -1]}),
+        ("n = Neg(x) y = Concat <axis = 1> (x, n)", {}),
+        ("y = Concat <axis = 2> (row, x)", {"row": np.ones((1, 3, 1, 5), np.float32)}),
+        ("y = Slice(x, a, b, c)", {"a": [1], "b": [4], "c": [3]}),
+        ("y = Slice(x, a, b, c, d)", {"a": [0, 1], "b": [9, -1], "c": [2, -1], "d": [2, 1]}),
+        ("y = Gather <axis = 1> (x, a)", {"a": [2, 0]}),
+        ("y = Gather <axis = -1> (x, a)", {"a": -2}),
+        ("y = Pad(x, a, b)", {"a": [0, 1, 2, 0, 0, 0, 1, 3], "b": np.float32(0.5)}),
+        ("y = Pad(x, a, , b)", {"a": [1, 2], "b": [3]}),
+        ("y = Transpose <perm = [0, 2, 3, 1]> (x)", {}),
+        ("m = Flatten <axis = 2> (x) y = Unsqueeze(m, a)", {"a": [0]}),
+        ("y = Reshape(x, a)", {"a": [0, -1, 5]}),
+        ("m = ReduceL2(x, a) y = Expand(m, b)", {"a": [1], "b": [1, 3, 4, 5]}),
+        ("m = ReduceMax <keepdims = 0> (x, a) y = Mul(m, m)", {"a": [1, 2]}),
+        ("a, b = Split <axis = 2, num_outputs = 2> (x) y = Sub(a, b)", {}),
+        ("a, b = Split <axis = 3> (x, c) d = ReduceSum(a, e) y = Div(b, d)",
+         {"c": [1, 4], "e": [1]}),
+        ("y = Softmax <axis = 1> (x)", {}),
+        ("y = HardSigmoid(x)", {}),
+        ("y = LeakyRelu(x)", {}),
+        ("y = Clip(x, a, b)", {"a": np.float32(-0.2), "b": np.float32(0.5)}),
+        ("y = MaxPool <kernel_shape = [3, 2], strides = [2, 1], pads = [1, 0, 1, 0]> (x)", {}),
+        ("y = MaxPool <kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1> (x)", {}),
+        *(("y = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], "
+           f"count_include_pad = {count}> (x)", {}) for count in (0, 1)),
+        ("y = GlobalAveragePool(x)", {}),
+        ("r = Relu(x) y = BatchNormalization <epsilon = 0.1> (r, a, b, c, d)",
+         {name: np.float32([n, n + 1, n + 3]) for n, name in enumerate("abcd", 1)}),
+        ("f = Flatten(x) y = Gemm <transB = 1, alpha = 0.5, beta = 2.0> (f, w, c)",
+         {"w": np.random.default_rng(0).normal(size=(2, 60)).astype(np.float32),
+          "c": np.float32([1, 2])}),
+    ],
+)  # fmt: skip
+def test_an_operator_computes_what_onnx_runtime_does(steps: str, constants: dict[str, Any]) -> None:
+    lines = re.sub(r"\) (?=\w+(, \w+)? = )", ")\n", steps).splitlines()
+    graph = "g (float[1, 3, 4, 5] x) => (float y) { " + "\n".join(lines) + " }"
+    model = onnx.parser.parse_model('<ir_version: 9, opset_import: ["" : 20]>\n' + graph)
+    for name, value in constants.items():
+        held = onnx.numpy_helper.from_array(np.asarray(value), name)
+        model.graph.initializer.append(held)
+    session = ort.InferenceSession(model.SerializeToString())
+    rows = [np.random.default_rng(n).normal(size=(1, 3, 4, 5)).astype(np.float32) for n in (1, 2)]
+    expected = np.concatenate([session.run(None, {"x": row})[0] for row in rows])
+    found = torch_module(plain_onnx(model, {}))(torch.from_numpy(np.concatenate(rows)))
+    assert found.shape == expected.shape
+    assert np.allclose(found.detach(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "step",
+    ['Pad <mode = "reflect"> (x, a)', "MaxPool <kernel_shape = [3, 3], pads = [1, 0, 0, 1]> (x)",
+     'MaxPool <kernel_shape = [2, 2], auto_pad = "SAME_UPPER"> (x)'],
+)  # fmt: skip
+def test_a_way_of_an_operator_that_is_not_known_is_named(step: str) -> None:
+    graph = f"g (float[1, 3, 4, 5] x) => (float y) {{ y = {step} }}"
+    model = onnx.parser.parse_model('<ir_version: 9, opset_import: ["" : 20]>\n' + graph)
+    pads = onnx.numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "a")
+    model.graph.initializer.append(pads)
+    with pytest.raises(StudentError, match=f"operator {step.split()[0]} .*cannot be converted"):
+        torch_module(plain_onnx(model, {}))(torch.zeros(1, 3, 4, 5))
 
 
 def test_an_operator_that_is_not_known_is_named_with_its_node() -> None:
