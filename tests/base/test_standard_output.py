@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import logging
 import os
 import sys
@@ -11,7 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.base.standard_output import STDOUT, advice_muted, muted, quiet
+from mcad_mobile.base.standard_output import (
+    STDOUT,
+    advice_muted,
+    muted,
+    printable_output,
+    quiet,
+)
 from tests.support.processes import run_python
 
 
@@ -55,6 +63,18 @@ def test_results_are_printed_as_the_locale_can_and_beside_json_nothing_is(
     done = run_python("-c", code, env=ascii_only, check=True)
     assert done.stdout == out
     assert done.stderr == ("M\\xfcll\n" if json_only else "")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_colours_reach_a_terminal_and_nothing_else_unprintable_does(terminal: bool) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    with contextlib.redirect_stdout(Terminal()) as out, printable_output():
+        print("a\x07\x1b[31mred\x1b[0m\udc80\u202e")
+    colours = ("\x1b[31m", "\x1b[0m") if terminal else ("\\x1b[31m", "\\x1b[0m")
+    assert out.getvalue() == "a\\x07{}red{}\\x80\\u202e\n".format(*colours)
 
 
 def test_only_the_descriptors_that_are_named_are_muted(capfd: pytest.CaptureFixture[str]) -> None:

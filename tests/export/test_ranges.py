@@ -106,6 +106,8 @@ def test_entropy_cuts_less_where_there_is_more_beyond():
         far = generator.uniform(8, 10, count)
         ends.append(cut(histogram_of(np.concatenate([near, far])), "entropy")[1])
     assert ends[0] < 8 < ends[1]
+    rectified = cut(histogram_of(np.maximum(near, 0)), "entropy")  # half its values are 0
+    assert rectified == pytest.approx((0, 2.1), abs=0.2)
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ def test_a_gelu_is_one_operator_again(approximate: str, opset: int, tmp_path: Pa
     [
         ("m = ReduceMean(x, a) n = Squeeze(m) y = Unsqueeze(n, b)", {"a": [2], "b": [0]}),
         ("m = ReduceSum <keepdims = 0> (x, a) y = Unsqueeze(m, b)", {"a": [-1], "b": [1, -1]}),
-        ("n = Neg(x) y = Concat <axis = 1> (x, n)", {}),
+        ("n = Neg(x) y = Concat <axis = -1> (x, n)", {}),
         ("y = Concat <axis = 2> (row, x)", {"row": np.ones((1, 3, 1, 5), np.float32)}),
         ("y = Slice(x, a, b, c)", {"a": [1], "b": [4], "c": [3]}),
         ("y = Slice(x, a, b, c, d)", {"a": [0, 1], "b": [9, -1], "c": [2, -1], "d": [2, 1]}),

@@ -53,6 +53,11 @@ def test_an_unknown_chip_is_an_error_that_names_the_nearest():
         find_target("snapdragon-9-gen-3")
 
 
+def test_even_a_name_that_is_like_no_chip_has_nearest_ones():
+    with pytest.raises(TargetError, match="The nearest are"):
+        find_target("kirin")
+
+
 def test_a_mistyped_family_is_among_the_nearest():
     with pytest.raises(TargetError) as caught:
         find_target("snapdragn")
