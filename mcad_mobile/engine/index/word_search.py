@@ -50,8 +50,9 @@ def search_words(
     worths = np.ascontiguousarray(
         idfs @ _LIKENESS[_of_terms(np.arange(256, dtype=np.uint8))].T, np.float32
     )
+    tied = 0 if near is None else _MOST_TIED // len(segments)
     found = [
-        _rank(live, marks, worths, k, rows, kernel)
+        _rank(live, marks, worths, k, tied, rows, kernel)
         for live, marks in zip(segments, marked, strict=True)
     ]
     known: dict[tuple[int, int], PhotoWords] = {}
@@ -60,6 +61,8 @@ def search_words(
         own = [(at, row) for at, row, _ in best if at == number]
         if own and live.words is not None:
             known |= zip(own, live.words.photos_of([row for _, row in own]), strict=True)
+        if live.words is not None:
+            live.words.release()
     hits, is_like = [], matcher(terms)
     for number, row, worth in best:
         path = os.fsdecode(segments[number].segment.paths.at(row))
@@ -75,12 +78,12 @@ def _of_terms(marks: U8) -> U8:
 
 
 def _rank(
-    live: LiveSegment, marks: U8, worths: F32, k: int, rows: RowFilter, kernel: Kernel
+    live: LiveSegment, marks: U8, worths: F32, k: int, tied: int, rows: RowFilter, kernel: Kernel
 ) -> tuple[U32, F32]:
-    """Return the rows of a segment's `k` largest worths, and of some that tie with the last, and
-    these worths."""
+    """Return the rows of a segment's `k` largest worths, and of so many that are `tied` with the
+    last, and these worths."""
     passing, count = live.filtered(rows, kernel), marks.shape[1]
-    best, room = min(k, count), min(k + _MOST_TIED, count)
+    best, room = min(k, count), min(k + tied, count)
     found, worth = np.empty(room, np.uint32), np.empty(room, np.float32)
     ranking = WordRanking(
         best=marks.ctypes.data,

@@ -117,7 +117,10 @@ typedef struct {
 int mcad_words_find(const uint8_t *data, size_t size, WordQuery *, size_t count, uint8_t *best);
 int64_t mcad_words_rank(const WordRanking *, size_t k, size_t room, uint32_t *rows, float *found);
 int mcad_word_likeness(const WordQuery *, size_t count, const uint8_t *term, size_t size);
-int64_t mcad_words_records(const uint8_t *data, size_t size, const uint32_t *rows, size_t count, uint8_t **out);
+int mcad_words_open(const uint8_t *data, size_t size, void **model);
+void mcad_words_close(void *model);
+int64_t mcad_words_records(const uint8_t *data, size_t size, const void *model, const uint32_t *rows, size_t count,
+                           uint8_t **out);
 int64_t mcad_words_build(const OldWords *, size_t old_count, const uint8_t *records, size_t records_size,
                          const uint32_t *rows, size_t count, size_t photos, uint32_t segment_crc32, uint8_t **out);
 void mcad_words_free(uint8_t *data);

@@ -30,16 +30,21 @@ static int read_number(const uint8_t **at, const uint8_t *end, uint32_t *number)
     return 0;
 }
 
+/* Read how many bytes a string shares with the one before it, and how many follow. */
+static size_t read_sizes(const uint8_t **at, const uint8_t *end, size_t *shared) {
+    size_t more = **at & 15;
+    *shared = *(*at)++ >> 4;
+    if (*shared == 15 && *at < end) *shared += *(*at)++;
+    if (more == 15 && *at < end) more += *(*at)++;
+    return more;
+}
+
 /* Read the next entry. Return 1; 0 after the last; -1 if the file is damaged. */
 int words_next(const WordsView *v, Entry *e) {
-    size_t more;
     uint32_t packed;
     e->postings = e->postings_end;
     if (e->at == e->end) return 0;
-    e->shared = *e->at >> 4;
-    more = *e->at++ & 15;
-    if (e->shared == 15 && e->at < e->end) e->shared += *e->at++;
-    if (more == 15 && e->at < e->end) more += *e->at++;
+    size_t more = read_sizes(&e->at, e->end, &e->shared);
     if (e->shared > e->size || e->shared + more > MOST_TERM || !(e->shared + more) || more >= (size_t)(e->end - e->at))
         return -1;
     memcpy(e->term + e->shared, e->at, more);
@@ -228,27 +233,68 @@ int64_t mcad_words_rank(const WordRanking *r, size_t k, size_t room, uint32_t *r
     return (int64_t)count;
 }
 
+/* Return 1; 0 if the file is damaged; -1 without memory. */
 static int read_tokens(const uint8_t **at, const uint8_t *end, Tokens *t) {
-    uint64_t count = 0;
+    uint8_t token[MOST_TOKEN];
+    Buffer bytes = {0};
     for (size_t length = 1; length <= MOST_CODE; length++) {
-        if (!read_number(at, end, t->of_length + length)) return 0;
-        count += t->of_length[length];
+        uint32_t number;
+        if (!read_number(at, end, &number) || number > MOST_TOKENS - t->count) return 0;
+        t->of_length[length] = (uint16_t)number;
+        t->count += number;
     }
-    if (count > (size_t)(end - *at)) return 0;
-    t->count = (uint32_t)count;
-    t->starts = malloc((count + 1) * sizeof *t->starts);
+    t->starts = malloc((t->count + 1) * sizeof *t->starts);
     if (!t->starts) return -1;
-    t->starts[0] = 0;
-    for (size_t i = 0; i < count; i++) t->starts[i + 1] = t->starts[i] + (*at)[i];
-    t->bytes = *at + count;
-    if (t->starts[count] > (size_t)(end - t->bytes)) return 0;
-    *at = t->bytes + t->starts[count];
+    for (size_t i = 0, size = 0, shared = 0; i < t->count; i++) {
+        t->starts[i] = (uint32_t)bytes.size;
+        size_t more = *at < end ? read_sizes(at, end, &shared) : 256;
+        if (more > (size_t)(end - *at) || shared > size || shared + more > MOST_TOKEN) {
+            free(bytes.data);
+            return 0;
+        }
+        memcpy(token + shared, *at, more);
+        *at += more;
+        size = shared + more;
+        append(&bytes, token, size);
+    }
+    t->starts[t->count] = (uint32_t)bytes.size;
+    t->bytes = bytes.data;
+    return bytes.failed ? -1 : 1;
+}
+
+/* Read which tokens have codes of their own after others. Return 0 if the file is damaged. */
+static int read_contexts(const uint8_t *at, const uint8_t *end, Model *m) {
+    uint32_t count;
+    const uint8_t *p = m->parameters + PARAMETERS - 3;
+    if (!read_number(&at, end, &count)) return 0;
+    Bits b = {at, (size_t)(end - at), 0};
+    for (uint64_t token = 0; count; count--, token++) {
+        token += read_rice(&b, p[0]);
+        Context c = {.token = (uint32_t)token, .first = (uint32_t)(m->next.size / 2)};
+        uint64_t codes = read_rice(&b, p[1]) + 1, next = 0, length = 1;
+        if (token >= m->tokens.count || codes > m->tokens.count + 1) return 0;
+        for (c.count = (uint32_t)codes; codes; codes--, next++) {
+            uint64_t longer = read_rice(&b, 0);
+            if (longer) next = 0;
+            length += longer;
+            next += read_rice(&b, p[2]);
+            if (has_ended(&b) || length > MOST_CODE || next > m->tokens.count) return 0;
+            uint16_t symbol = (uint16_t)next;
+            append(&m->next, &symbol, sizeof symbol);
+            c.of_length[length]++;
+        }
+        append(&m->contexts, &c, sizeof c);
+    }
     return 1;
 }
 
 void words_free_model(Model *m) {
     free(m->tokens.starts);
+    free(m->tokens.bytes);
     free(m->letters.starts);
+    free(m->letters.bytes);
+    free(m->contexts.data);
+    free(m->next.data);
 }
 
 /* Return 1; 0 if the file is damaged; -1 without memory. The caller frees the model. */
@@ -260,17 +306,21 @@ int words_model(const WordsView *v, Model *m) {
     for (size_t i = 0; i < PARAMETERS; i++)
         if (m->parameters[i] > 20) return 0;
     int done = read_tokens(&at, end, &m->tokens);
-    return done > 0 ? read_tokens(&at, end, &m->letters) : done;
+    if (done > 0) done = read_tokens(&at, end, &m->letters);
+    if (done > 0) done = read_contexts(at, end, m);
+    while (done > 0 && m->empty < m->tokens.count && m->tokens.starts[m->empty] != m->tokens.starts[m->empty + 1])
+        m->empty++;
+    return m->contexts.failed || m->next.failed ? -1 : done;
 }
 
-/* Return the number of the next token; `count` if there is none. */
-static uint32_t read_token(Bits *b, const Tokens *t) {
+/* Return the number of the next code, of so many of each length; MOST_TOKENS if there is none. */
+static uint32_t read_code(Bits *b, const uint16_t *of_length) {
     uint64_t bits = peek_bits(b);
     uint32_t code = 0, first = 0, index = 0;
     for (unsigned length = 1; length <= MOST_CODE; length++) {
         code |= bits & 1;
         bits >>= 1;
-        uint32_t number = t->of_length[length];
+        uint32_t number = of_length[length];
         if (code - first < number) {
             b->at += length;
             return index + (code - first);
@@ -279,20 +329,40 @@ static uint32_t read_token(Bits *b, const Tokens *t) {
         first = (first + number) << 1;
         code <<= 1;
     }
-    return t->count;
+    return MOST_TOKENS;
+}
+
+/* Return the token that follows `before`; MOST_TOKENS if there is none. */
+static uint32_t read_token(Bits *b, const Model *m, uint32_t before) {
+    const Context *contexts = (const Context *)m->contexts.data;
+    size_t low = 0, high = m->contexts.size / sizeof *contexts;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (contexts[middle].token < before) low = middle + 1;
+        else high = middle;
+    }
+    if (low < m->contexts.size / sizeof *contexts && contexts[low].token == before) {
+        uint32_t code = read_code(b, contexts[low].of_length);
+        if (code >= contexts[low].count) return MOST_TOKENS;
+        uint32_t token = ((const uint16_t *)m->next.data)[contexts[low].first + code];
+        if (token < m->tokens.count) return token;
+    }
+    return read_code(b, m->tokens.of_length);
 }
 
 /* Append the texts of `lines` lines. Return 0 if the file is damaged. */
 static int read_texts(Bits *b, const Model *m, uint32_t lines, Buffer *out) {
     size_t start = out->size;
+    uint32_t before = m->empty;
     for (int is_spelled = 0; lines;) {
         const Tokens *t = is_spelled ? &m->letters : &m->tokens;
-        uint32_t token = read_token(b, t);
-        if (token == t->count || has_ended(b)) return 0;
+        uint32_t token = is_spelled ? read_code(b, t->of_length) : read_token(b, m, before);
+        if (token >= t->count || has_ended(b)) return 0;
         size_t size = t->starts[token + 1] - t->starts[token];
         const uint8_t *bytes = t->bytes + t->starts[token];
         if (size + (out->size - start) > MOST_PHOTO || (is_spelled && !size)) return 0;
         append(out, bytes, size);
+        if (!is_spelled) before = token;
         if (!size) is_spelled = 1;
         else {
             lines -= bytes[size - 1] == '\n';
@@ -306,18 +376,27 @@ static int16_t clamped(int64_t value) {
     return (int16_t)(value < 0 ? 0 : value > 10000 ? 10000 : value);
 }
 
-static void read_line(Bits *b, const uint8_t *parameters, int64_t *fields, int16_t *numbers) {
+static int64_t read_change(Bits *b, unsigned parameter) {
+    uint64_t code = read_rice(b, parameter);
+    return (int64_t)(code >> 1) ^ -(int64_t)(code & 1);
+}
+
+static void read_line(Bits *b, const uint8_t *parameters, int is_upright, size_t size, Box *last, int16_t *numbers) {
+    Box box = expected_box(last);
+    box.size = (int64_t)size;
     for (size_t i = 0; i < LINE_FIELDS; i++) {
-        uint64_t code = read_rice(b, parameters[i]);
-        int64_t change = (int64_t)(code >> 1) ^ -(int64_t)(code & 1);
-        fields[i] = (fields[i] + change) % (1 << 20);
+        int64_t *field = field_of(&box, i);
+        if (i == 4) expect_along(&box, last);
+        if (is_upright && is_tilt(i)) *field = 0;
+        else *field += last->size || i > 1 ? read_change(b, parameters[i]) : (int64_t)read_rice(b, parameters[i]);
+        *field %= 1 << 12;
     }
-    const int64_t x[] = {0, fields[2], fields[2] + fields[4], fields[4]}, y[] = {0, fields[3], fields[3] + fields[5], fields[5]};
-    numbers[0] = clamped(fields[6] * CONFIDENCE_STEP);
-    for (size_t corner = 0; corner < 4; corner++) {
-        numbers[1 + 2 * corner] = clamped((fields[0] + x[corner]) * BOX_STEP);
-        numbers[2 + 2 * corner] = clamped((fields[1] + y[corner]) * BOX_STEP);
-    }
+    *last = box;
+    for (size_t corner = 0; corner < 4; corner++)
+        for (size_t i = 0; i < 2; i++) {
+            int64_t along = corner % 3 ? box.along[i] : 0, down = corner > 1 ? box.down[i] : 0;
+            numbers[2 * corner + i] = clamped((box.at[i] + along + down) * BOX_STEP);
+        }
 }
 
 /* Append the records of those photos of a group whose bit in `wanted` is set. Return 1; 0 if the file is damaged. */
@@ -332,15 +411,22 @@ int words_records(const WordsView *v, const Model *m, size_t group, uint32_t wan
         head.places = (uint32_t)read_rice(&b, m->parameters[1]);
         if (has_ended(&b) || head.lines > MOST_LINES || head.places > MOST_LINES) return 0;
         append(out, &head, sizeof head);
-        int64_t fields[LINE_FIELDS] = {0};
-        for (size_t i = 0; i < head.lines; i++) {
-            int16_t numbers[LINE_NUMBERS];
-            read_line(&b, m->parameters + 2 + (i ? LINE_FIELDS : 0), fields, numbers);
-            append(out, numbers, sizeof numbers);
-        }
-        size_t text = out->size;
-        if (!read_texts(&b, m, head.lines + head.places, out) || has_ended(&b)) return 0;
+        const int16_t none[LINE_NUMBERS] = {0};
+        for (size_t i = 0; i < head.lines; i++) append(out, none, sizeof none);
+        size_t text = out->size, line = text;
+        if (!read_texts(&b, m, head.lines + head.places, out)) return 0;
         if (out->failed) return 1;
+        Box last = {0};
+        int is_upright = head.lines && !read_rice(&b, 0);
+        for (size_t i = 0; i < head.lines; i++) {
+            const uint8_t *from = out->data + line, *end = memchr(from, '\n', out->size - line);
+            int16_t numbers[LINE_NUMBERS];
+            read_line(&b, m->parameters + 2 + (i ? LINE_FIELDS : 0), is_upright, (size_t)(end + 1 - from), &last,
+                      numbers);
+            memcpy(out->data + at + sizeof head + i * sizeof numbers, numbers, sizeof numbers);
+            line += (size_t)(end + 1 - from);
+        }
+        if (has_ended(&b)) return 0;
         head.text_size = (uint32_t)(out->size - text);
         memcpy(out->data + at, &head, sizeof head);
         if (!(wanted & 1)) out->size = at;
@@ -348,19 +434,31 @@ int words_records(const WordsView *v, const Model *m, size_t group, uint32_t wan
     return 1;
 }
 
+/* Set `model` to what codes texts, which the caller frees by mcad_words_close. Return 1; 0 if the file is damaged; -1
+ * without memory. */
+int mcad_words_open(const uint8_t *data, size_t size, void **model) {
+    WordsView v;
+    if (!words_view(data, size, &v)) return 0;
+    Model *m = *model = malloc(sizeof *m);
+    return m ? words_model(&v, m) : -1;
+}
+
+void mcad_words_close(void *model) {
+    if (model) words_free_model(model);
+    free(model);
+}
+
 /* Set `out` to the records of photos, one after another, which the caller frees by mcad_words_free. Return their bytes;
  * -1 if the file is damaged; -2 without memory. */
-int64_t mcad_words_records(const uint8_t *data, size_t size, const uint32_t *rows, size_t count, uint8_t **out) {
+int64_t mcad_words_records(const uint8_t *data, size_t size, const void *model, const uint32_t *rows, size_t count,
+                           uint8_t **out) {
     WordsView v;
-    Model m;
     Buffer buffer = {0};
     *out = NULL;
-    if (!words_view(data, size, &v)) return -1;
-    int done = words_model(&v, &m);
-    for (size_t i = 0; i < count && done > 0; i++)
-        done = rows[i] < v.photos && words_records(&v, &m, rows[i] / GROUP, 1u << rows[i] % GROUP, &buffer);
-    words_free_model(&m);
-    if (done > 0 && !buffer.failed) {
+    int done = words_view(data, size, &v);
+    for (size_t i = 0; i < count && done; i++)
+        done = rows[i] < v.photos && words_records(&v, model, rows[i] / GROUP, 1u << rows[i] % GROUP, &buffer);
+    if (done && !buffer.failed) {
         *out = buffer.data;
         return (int64_t)buffer.size;
     }

@@ -9,21 +9,28 @@
 #define MOST_LINES 65535u     /* of a photo, and as many places */
 #define MOST_TOKEN 32         /* bytes */
 #define MOST_CODE 24          /* bits */
+#define MOST_TOKENS 65535u
 #define BLOCK 64              /* entries of the dictionary */
 #define GROUP 16              /* photos */
-#define LINE_NUMBERS 9        /* confidence, and x and y of four corners, in ten-thousandths */
-#define LINE_FIELDS 7         /* of the first corner x and y, of both sides from there x and y, confidence */
-#define PARAMETERS (2 + 2 * LINE_FIELDS)
-#define BOX_STEP 40
-#define CONFIDENCE_STEP 500
+#define LINE_NUMBERS 8        /* x and y of four corners, in ten-thousandths */
+#define LINE_FIELDS 6         /* x and y of the first corner, of the way down to the last, and along to the second */
+#define PARAMETERS (2 + 2 * LINE_FIELDS + 3)
+#define BOX_STEP 50
 #define MOST_QUERIES 4        /* at once: a byte has room for no more */
 
-/* Tokens, which are pieces of text, in the order of their canonical Huffman codes. */
+/* Strings in the order of their canonical Huffman codes. */
 typedef struct {
-    uint32_t of_length[MOST_CODE + 1], count;
+    uint16_t of_length[MOST_CODE + 1];
+    uint32_t count;
     uint32_t *starts; /* [count + 1] in `bytes` */
-    const uint8_t *bytes;
+    uint8_t *bytes;
 } Tokens;
+
+/* The `count` tokens from `first` on in the model's `next` have codes of their own after this token. */
+typedef struct {
+    uint16_t of_length[MOST_CODE + 1];
+    uint32_t token, first, count;
+} Context;
 
 typedef struct {
     size_t photos, entries_size, block_count, postings_size, model_size, texts_size;
@@ -98,9 +105,40 @@ BODY void append(Buffer *b, const void *from, size_t size) {
 
 /* What codes texts and boxes. */
 typedef struct {
-    uint8_t parameters[PARAMETERS]; /* of lines, places, a photo's first line, its others */
+    uint8_t parameters[PARAMETERS]; /* of lines, places, a photo's first line, its others, contexts */
     Tokens tokens, letters;         /* the empty token says that a word follows in letters */
+    uint32_t empty;                 /* token */
+    Buffer contexts, next;          /* Context; uint16, tokens.count for a token that has no code here */
 } Model;
+
+/* A line's box, in steps, and the bytes of its text and a newline; 0 before the first line. */
+typedef struct {
+    int64_t at[2], down[2], along[2], size;
+} Box;
+
+/* Return where the line after `last` is expected, as high as that. */
+BODY Box expected_box(const Box *last) {
+    if (!last->size) return (Box){.down = {0, 8}};
+    return (Box){.at = {last->at[0] + last->down[0] * 3 / 2, last->at[1] + last->down[1] * 3 / 2},
+                 .down = {last->down[0], last->down[1]}};
+}
+
+/* Set how far a line is expected to go along: as letters of `last`, whose width is half their height in the first. */
+BODY void expect_along(Box *box, const Box *last) {
+    for (size_t i = 0; i < 2; i++)
+        if (last->size) box->along[i] = last->along[i] * box->size / last->size;
+        else box->along[i] = (i ? -box->down[0] : box->down[1]) * box->size / 2;
+}
+
+/* The fields of a box in the order in which they are written. */
+BODY int64_t *field_of(Box *box, size_t i) {
+    return i < 2 ? box->at + i : i < 4 ? box->down + i - 2 : box->along + i - 4;
+}
+
+/* Say whether a field is left out in a photo whose lines all stand upright. */
+BODY int is_tilt(size_t field) {
+    return field == 2 || field == 5;
+}
 
 /* A photo's record, also in memory: these numbers, int16 [lines][LINE_NUMBERS], texts that each end in a newline, and
  * terms, each its source, size and bytes. */

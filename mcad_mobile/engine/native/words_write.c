@@ -1,14 +1,15 @@
 /* Writes files of words (docs/index-format.md): from records of photos, and from older files. */
 #include "words.h"
 
-#define SAMPLE (4u << 20) /* bytes of text that tokens are chosen from */
-#define LEAST_WORD 3      /* uses, for a token that is a word, and for one that is two */
-#define LEAST_PAIR 12
+#define SAMPLE (8u << 20) /* bytes of text that tokens are chosen from */
+#define LEAST_WORD 2      /* uses, for a token, and for one that follows another to have a code there */
+#define LEAST_PAIR 5
+#define OTHER 0xffffu     /* a token that has no code where it is */
 
 /* Strings by number. */
 typedef struct {
     size_t at; /* in `bytes` */
-    uint32_t size, count, code, length;
+    uint32_t size, number, count, code, length;
 } Key;
 
 typedef struct {
@@ -19,7 +20,7 @@ typedef struct {
 
 typedef struct {
     const uint8_t *bytes;
-    uint32_t size, number, count;
+    uint32_t size, number, count, length;
 } Named;
 
 static Key *key_of(const Table *t, size_t number) {
@@ -63,7 +64,7 @@ static Key *look_up(Table *t, const uint8_t *bytes, size_t size, int adds) {
         if (key->size == size && (!size || !memcmp(t->bytes.data + key->at, bytes, size))) return key;
     }
     if (!adds) return NULL;
-    Key key = {.at = t->bytes.size, .size = (uint32_t)size};
+    Key key = {.at = t->bytes.size, .size = (uint32_t)size, .number = (uint32_t)t->count};
     append(&t->bytes, bytes, size);
     append(&t->keys, &key, sizeof key);
     if (t->bytes.failed || t->keys.failed) {
@@ -83,7 +84,7 @@ static int by_bytes(const void *a, const void *b) {
 /* A term's last byte is its source. */
 static int by_term(const void *a, const void *b) {
     const Named *x = a, *y = b;
-    Named p = {x->bytes, x->size - 1, 0, 0}, q = {y->bytes, y->size - 1, 0, 0};
+    Named p = {.bytes = x->bytes, .size = x->size - 1}, q = {.bytes = y->bytes, .size = y->size - 1};
     int order = by_bytes(&p, &q);
     return order ? order : (int)x->bytes[p.size] - (int)y->bytes[q.size];
 }
@@ -93,12 +94,17 @@ static int by_count(const void *a, const void *b) {
     return x->count != y->count ? (x->count > y->count) - (x->count < y->count) : by_bytes(a, b);
 }
 
+static int by_length(const void *a, const void *b) {
+    const Named *x = a, *y = b;
+    return x->length != y->length ? (x->length > y->length) - (x->length < y->length) : by_bytes(a, b);
+}
+
 static Named *sorted_keys(const Table *t, size_t *count, int (*order)(const void *, const void *)) {
     Named *all = malloc((t->count + 1) * sizeof *all);
     *count = 0;
     for (size_t i = 0; all && i < t->count; i++) {
         Key *key = key_of(t, i);
-        if (key->count) all[(*count)++] = (Named){t->bytes.data + key->at, key->size, (uint32_t)i, key->count};
+        if (key->count) all[(*count)++] = (Named){t->bytes.data + key->at, key->size, (uint32_t)i, key->count, 0};
     }
     if (all && *count) qsort(all, *count, sizeof *all, order);
     return all;
@@ -158,14 +164,20 @@ static void put_number(Buffer *out, uint32_t value) {
     append(out, &byte, 1);
 }
 
-/* Give each key with a count the length of its Huffman code, at most MOST_CODE, and its code with its bits in the order
- * in which they are written; append the table of tokens. Return 0 without memory. */
-static int make_codes(Table *t, Buffer *out) {
-    size_t count;
-    Named *keys = sorted_keys(t, &count, by_count);
+static void put_size(Buffer *out, uint32_t shared, uint32_t more) {
+    uint8_t bytes[3] = {(uint8_t)((shared < 15 ? shared : 15) << 4 | (more < 15 ? more : 15))};
+    size_t count = 1;
+    if (shared >= 15) bytes[count++] = (uint8_t)(shared - 15);
+    if (more >= 15) bytes[count++] = (uint8_t)(more - 15);
+    append(out, bytes, count);
+}
+
+/* Give keys, sorted by their counts, canonical Huffman codes of at most MOST_CODE bits, in the order in which bits are
+ * written; sort them by these. Return 0 without memory. */
+static int code_keys(Table *t, Named *keys, size_t count) {
     uint64_t *weights = malloc((2 * count + 1) * sizeof *weights);
     uint32_t *parents = malloc((2 * count + 1) * sizeof *parents);
-    int done = keys && weights && parents;
+    int done = weights && parents;
     for (unsigned shift = 0, most = MOST_CODE + 1; done && most > MOST_CODE; shift++) {
         size_t leaf = 0, node = count, end = count;
         for (size_t i = 0; i < count; i++) weights[i] = (keys[i].count >> shift) + 1;
@@ -181,38 +193,43 @@ static int make_codes(Table *t, Buffer *out) {
         for (size_t i = end; i-- > 0;) {
             weights[i] = i + 1 == end ? (count == 1) : weights[parents[i]] + 1;
             if (i < count) {
-                key_of(t, keys[i].number)->length = (uint32_t)weights[i];
+                keys[i].length = (uint32_t)weights[i];
                 if (weights[i] > most) most = (unsigned)weights[i];
             }
         }
     }
-    if (done && count) qsort(keys, count, sizeof *keys, by_bytes);
-    Buffer sizes = {0}, bytes = {0};
-    uint32_t code = 0;
-    for (uint32_t length = 1; done && length <= MOST_CODE; length++, code <<= 1) {
-        uint32_t number = 0;
-        for (size_t i = 0; i < count; i++) {
-            Key *key = key_of(t, keys[i].number);
-            if (key->length != length) continue;
-            key->code = 0;
-            for (uint32_t bit = 0; bit < length; bit++) key->code |= (code >> bit & 1) << (length - 1 - bit);
-            code++;
-            number++;
-            uint8_t size = (uint8_t)key->size;
-            append(&sizes, &size, 1);
-            append(&bytes, keys[i].bytes, key->size);
-        }
-        put_number(out, number);
-    }
-    append(out, sizes.data, sizes.size);
-    append(out, bytes.data, bytes.size);
-    done = done && !sizes.failed && !bytes.failed && !out->failed;
-    free(sizes.data);
-    free(bytes.data);
-    free(keys);
     free(weights);
     free(parents);
+    if (done && count) qsort(keys, count, sizeof *keys, by_length);
+    uint32_t code = 0, length = 0;
+    for (size_t i = 0; done && i < count; i++, code++) {
+        Key *key = key_of(t, keys[i].number);
+        for (; length < keys[i].length; length++) code <<= 1;
+        key->length = length;
+        key->code = 0;
+        for (uint32_t bit = 0; bit < length; bit++) key->code |= (code >> bit & 1) << (length - 1 - bit);
+    }
     return done;
+}
+
+/* Give strings with a count codes, number them by these, and append their table. Return 0 without memory. */
+static int write_codes(Table *t, Buffer *out) {
+    size_t count;
+    Named *keys = sorted_keys(t, &count, by_count);
+    int done = keys && code_keys(t, keys, count);
+    for (size_t length = 1, i = 0, end; done && length <= MOST_CODE; length++, i = end) {
+        for (end = i; end < count && keys[end].length == length;) end++;
+        put_number(out, (uint32_t)(end - i));
+    }
+    for (size_t i = 0; done && i < count; i++) {
+        uint32_t shared = 0, most = !i ? 0 : keys[i].size < keys[i - 1].size ? keys[i].size : keys[i - 1].size;
+        while (shared < most && keys[i].bytes[shared] == keys[i - 1].bytes[shared]) shared++;
+        put_size(out, shared, keys[i].size - shared);
+        append(out, keys[i].bytes + shared, keys[i].size - shared);
+        key_of(t, keys[i].number)->number = (uint32_t)i;
+    }
+    free(keys);
+    return done && !out->failed;
 }
 
 /* A photo: its record, whose numbers are at `at`. */
@@ -223,7 +240,7 @@ typedef struct {
 
 typedef struct {
     Buffer bodies, pairs; /* of photos: numbers and texts; (term, row) uint32 */
-    Table terms, tokens, letters;
+    Table terms, tokens, letters, after; /* the last by the numbers of two tokens */
     Photo *photos;
     size_t count;
 } Build;
@@ -237,86 +254,176 @@ static size_t word_size(const uint8_t *text, const uint8_t *end) {
 /* Return the token that a text begins with, and set its size; the empty one for a word to spell. */
 static Key *next_token(Table *t, const uint8_t *text, const uint8_t *end, size_t *size) {
     *size = word_size(text, end);
-    size_t both = text[*size - 1] == '\n' ? *size : *size + word_size(text + *size, end);
-    Key *key = both <= MOST_TOKEN ? look_up(t, text, both, 0) : NULL;
-    if (key) *size = both;
-    else if (*size <= MOST_TOKEN) key = look_up(t, text, *size, 0);
+    Key *key = *size <= MOST_TOKEN ? look_up(t, text, *size, 0) : NULL;
     return key ? key : look_up(t, text, 0, 0);
+}
+
+/* Find what follows a token, by their numbers. */
+static Key *look_after(Table *after, uint32_t token, uint32_t next, int adds) {
+    const uint8_t pair[] = {(uint8_t)(token >> 8), (uint8_t)token, (uint8_t)(next >> 8), (uint8_t)next};
+    return look_up(after, pair, sizeof pair, adds);
 }
 
 static const uint8_t *text_of(const Build *b, const Photo *p) {
     return b->bodies.data + p->at + p->head.lines * LINE_NUMBERS * sizeof(int16_t);
 }
 
-/* Keep the strings of `from` that are used often enough, with no uses, and the empty token. */
-static void keep_used(Table *t, const Table *from) {
-    look_up(t, (const uint8_t *)"", 0, 1);
-    for (size_t i = 0; i < from->count; i++) {
-        const Key *key = key_of(from, i);
-        const uint8_t *bytes = from->bytes.data + key->at;
-        if (!key->size) continue;
-        int is_pair = memchr(bytes, ' ', key->size - 1) != NULL;
-        if (key->count >= (is_pair ? LEAST_PAIR : LEAST_WORD)) look_up(t, bytes, key->size, 1);
+/* Write a photo's texts, or count the uses of tokens, of letters in other words, and of tokens after each other: then
+ * `adds` says whether also of those that are not there yet. */
+static void code_texts(Build *b, const Photo *p, BitWriter *w, int adds) {
+    const uint8_t *text = text_of(b, p), *end = text + p->head.text_size;
+    uint32_t before = look_up(&b->tokens, text, 0, 0)->number;
+    for (size_t size; text < end; text += size) {
+        Key *key = next_token(&b->tokens, text, end, &size), *next = look_after(&b->after, before, key->number, adds);
+        Key *used[] = {next ? next : look_after(&b->after, before, OTHER, 0), next ? NULL : key};
+        for (size_t i = 0; i < 2; i++)
+            if (used[i] && w) put_bits(w, used[i]->code, used[i]->length);
+            else if (used[i]) used[i]->count++;
+        for (size_t at = 0; !key->size && !adds && at < size; at++) {
+            Key *letter = look_up(&b->letters, text + at, 1, !w);
+            if (letter && w) put_bits(w, letter->code, letter->length);
+            else if (letter) letter->count++;
+        }
+        before = key->number;
     }
 }
 
-/* Choose tokens from a sample of the texts, count the uses of these, and of letters in other words. */
-static void choose_tokens(Build *b) {
-    Table all = {0}, often = {0};
-    size_t total = 0;
+/* Choose words of a sample of the texts as tokens, and which of these have codes of their own after others; count their
+ * uses in all texts. Return 0 without memory. */
+static int choose_tokens(Build *b) {
+    Table words = {0}, after = {0};
+    size_t total = 0, fit = MOST_TOKENS;
     for (size_t i = 0; i < b->count; i++) total += b->photos[i].head.text_size;
     size_t step = total / SAMPLE + 1;
-    for (int pass = 0; pass < 3; pass++) {
-        Table *t = pass == 1 ? &often : &b->tokens;
-        if (pass) keep_used(t, pass == 1 ? &all : &often);
-        for (size_t i = 0; i < b->count && !all.keys.failed && !t->keys.failed; i += pass == 2 ? 1 : step) {
-            const uint8_t *text = text_of(b, b->photos + i), *end = text + b->photos[i].head.text_size;
-            for (size_t size; text < end; text += size) {
-                if (!pass) {
-                    size = word_size(text, end);
-                    size_t both = text[size - 1] == '\n' ? size : size + word_size(text + size, end);
-                    Key *key = size <= MOST_TOKEN ? look_up(&all, text, size, 1) : NULL;
-                    if (key) key->count++;
-                    key = both > size && both <= MOST_TOKEN ? look_up(&all, text, both, 1) : NULL;
-                    if (key) key->count++;
-                    continue;
-                }
-                Key *key = next_token(t, text, end, &size);
-                key->count++;
-                for (size_t at = 0; pass == 2 && !key->size && at < size; at++) {
-                    Key *letter = look_up(&b->letters, text + at, 1, 1);
-                    if (letter) letter->count++;
-                }
-            }
+    for (size_t i = 0; i < b->count; i += step) {
+        const uint8_t *text = text_of(b, b->photos + i), *end = text + b->photos[i].head.text_size;
+        for (size_t size; text < end; text += size) {
+            size = word_size(text, end);
+            Key *key = size <= MOST_TOKEN ? look_up(&words, text, size, 1) : NULL;
+            if (key) key->count++;
         }
     }
-    b->tokens.keys.failed |= all.keys.failed | often.keys.failed;
-    free_table(&all);
-    free_table(&often);
+    look_up(&b->tokens, (const uint8_t *)"", 0, 1);
+    for (size_t least = LEAST_WORD; fit >= MOST_TOKENS; least++) {
+        fit = 1;
+        for (size_t i = 0; i < words.count; i++) fit += key_of(&words, i)->count >= least;
+        for (size_t i = 0; fit < MOST_TOKENS && i < words.count; i++)
+            if (key_of(&words, i)->count >= least)
+                look_up(&b->tokens, words.bytes.data + key_of(&words, i)->at, key_of(&words, i)->size, 1);
+    }
+    int done = !words.keys.failed && !b->tokens.keys.failed;
+    for (size_t i = 0; done && i < b->count; i += step) code_texts(b, b->photos + i, NULL, 1);
+    after = b->after;
+    memset(&b->after, 0, sizeof b->after);
+    for (size_t i = 0; done && i < after.count; i++) {
+        const uint8_t *pair = after.bytes.data + key_of(&after, i)->at;
+        if (key_of(&after, i)->count < LEAST_PAIR) continue;
+        look_up(&b->after, pair, 4, 1);
+        look_after(&b->after, (uint32_t)(pair[0] << 8 | pair[1]), OTHER, 1);
+    }
+    done = done && !after.keys.failed && !b->after.keys.failed;
+    free_table(&words);
+    free_table(&after);
+    for (size_t i = 0; done && i < b->count; i++) code_texts(b, b->photos + i, NULL, 0);
+    /* One that always follows others needs a number, too. */
+    for (size_t i = 0; i < b->tokens.count; i++) key_of(&b->tokens, i)->count += !key_of(&b->tokens, i)->count;
+    return done && !b->letters.keys.failed;
 }
 
-/* What of a line is written: the changes from the line before, zigzag. */
-static void line_changes(const uint8_t *numbers, int64_t *fields, uint64_t *changes) {
-    int16_t n[LINE_NUMBERS];
-    int64_t steps[LINE_NUMBERS], now[LINE_FIELDS];
-    memcpy(n, numbers, sizeof n);
-    steps[0] = (n[0] + CONFIDENCE_STEP / 2) / CONFIDENCE_STEP;
-    for (size_t i = 1; i < LINE_NUMBERS; i++) steps[i] = (n[i] + BOX_STEP / 2) / BOX_STEP;
-    now[0] = steps[1], now[1] = steps[2];
-    now[2] = steps[3] - steps[1], now[3] = steps[4] - steps[2];
-    now[4] = steps[7] - steps[1], now[5] = steps[8] - steps[2];
-    now[6] = steps[0];
-    for (size_t i = 0; i < LINE_FIELDS; i++) {
-        int64_t change = now[i] - fields[i];
-        changes[i] = ((uint64_t)change << 1) ^ (uint64_t)(change >> 63);
-        fields[i] = now[i];
+/* Give tokens after others codes, by the numbers that tokens have now, append their table, and set its parameters.
+ * Return 0 without memory. */
+static int write_contexts(Build *b, Buffer *out, uint8_t *parameters) {
+    Table after = {0};
+    size_t count = 0;
+    uint32_t contexts = 0;
+    for (size_t i = 0; i < b->after.count; i++) {
+        const uint8_t *pair = b->after.bytes.data + key_of(&b->after, i)->at;
+        uint32_t next = (uint32_t)(pair[2] << 8 | pair[3]);
+        if (!key_of(&b->after, i)->count) continue;
+        Key *key = look_after(&after, key_of(&b->tokens, (size_t)(pair[0] << 8 | pair[1]))->number,
+                              next == OTHER ? OTHER : key_of(&b->tokens, next)->number, 1);
+        if (key) key->count = key_of(&b->after, i)->count;
     }
+    free_table(&b->after);
+    b->after = after;
+    Named *keys = sorted_keys(&b->after, &count, by_bytes);
+    int done = keys && !after.keys.failed;
+    for (size_t i = 0, end; done && i < count; i = end, contexts++) {
+        for (end = i; end < count && !memcmp(keys[end].bytes, keys[i].bytes, 2);) end++;
+        qsort(keys + i, end - i, sizeof *keys, by_count);
+        done = code_keys(&b->after, keys + i, end - i);
+    }
+    put_number(out, contexts);
+    Cost costs[3] = {0};
+    BitWriter w = {0};
+    for (int is_written = 0; done && is_written < 2; is_written++) {
+        int64_t token = -1;
+        for (size_t i = 0, end; i < count; i = end) {
+            for (end = i; end < count && !memcmp(keys[end].bytes, keys[i].bytes, 2);) end++;
+            uint32_t own = (uint32_t)(keys[i].bytes[0] << 8 | keys[i].bytes[1]), length = 1;
+            uint64_t numbers[3] = {(uint64_t)(own - token - 1), end - i - 1};
+            for (size_t j = 0; j < 2; j++)
+                if (is_written) put_rice(&w, numbers[j], parameters[j]);
+                else add_cost(costs + j, numbers[j]);
+            token = own;
+            for (int64_t last = -1, next; i < end; i++, last = next) {
+                if (keys[i].length > length) last = -1;
+                next = keys[i].bytes[2] << 8 | keys[i].bytes[3];
+                if (next == OTHER) next = (int64_t)b->tokens.count;
+                numbers[2] = (uint64_t)(next - last - 1);
+                if (is_written) put_rice(&w, keys[i].length - length, 0), put_rice(&w, numbers[2], parameters[2]);
+                else add_cost(costs + 2, numbers[2]);
+                length = keys[i].length;
+            }
+        }
+        for (size_t i = 0; !is_written && i < 3; i++) parameters[i] = cheapest(costs + i);
+    }
+    end_bits(&w);
+    append(out, w.out.data, w.out.size);
+    done = done && !w.out.failed && !out->failed;
+    free(w.out.data);
+    free(keys);
+    return done;
+}
+
+/* Read the corners of a photo's line, in steps. */
+static void line_steps(const Build *b, const Photo *p, size_t line, int64_t *steps) {
+    int16_t n[LINE_NUMBERS];
+    memcpy(n, b->bodies.data + p->at + line * sizeof n, sizeof n);
+    for (size_t i = 0; i < LINE_NUMBERS; i++) steps[i] = (n[i] + BOX_STEP / 2) / BOX_STEP;
+}
+
+static int are_upright(const Build *b, const Photo *p) {
+    int64_t steps[LINE_NUMBERS];
+    for (size_t line = 0; line < p->head.lines; line++) {
+        line_steps(b, p, line, steps);
+        if (steps[0] != steps[6] || steps[1] != steps[3]) return 0;
+    }
+    return 1;
+}
+
+/* What of a line is written: how its box differs from what is expected, zigzag. */
+static void line_changes(const int64_t *steps, size_t size, Box *last, uint64_t *changes) {
+    Box box = expected_box(last);
+    box.size = (int64_t)size;
+    for (size_t i = 0; i < LINE_FIELDS; i++) {
+        int64_t *field = field_of(&box, i);
+        if (i == 4) expect_along(&box, last);
+        int64_t now = i < 2 ? steps[i] : i < 4 ? steps[i + 4] - steps[i - 2] : steps[i - 2] - steps[i - 4], change = now - *field;
+        changes[i] = last->size || i > 1 ? ((uint64_t)change << 1) ^ (uint64_t)(change >> 63) : (uint64_t)now;
+        *field = now;
+    }
+    *last = box;
 }
 
 /* Append parameters and tokens, then the ends of groups and their bits. */
 static int write_texts(Build *b, Buffer *model, Buffer *ends, BitWriter *w) {
-    Cost costs[PARAMETERS] = {0};
-    uint8_t parameters[PARAMETERS];
+    Cost costs[2 + 2 * LINE_FIELDS] = {0};
+    uint8_t parameters[PARAMETERS] = {0};
+    append(model, parameters, sizeof parameters);
+    if (!write_codes(&b->tokens, model) || !write_codes(&b->letters, model) ||
+        !write_contexts(b, model, parameters + PARAMETERS - 3))
+        return 0;
     for (int is_written = 0; is_written < 2; is_written++) {
         for (size_t row = 0; row < b->count; row++) {
             const Photo *p = b->photos + row;
@@ -324,44 +431,33 @@ static int write_texts(Build *b, Buffer *model, Buffer *ends, BitWriter *w) {
             for (size_t i = 0; i < 2; i++)
                 if (is_written) put_rice(w, counts[i], parameters[i]);
                 else add_cost(costs + i, counts[i]);
-            int64_t fields[LINE_FIELDS] = {0};
-            for (size_t line = 0; line < p->head.lines; line++) {
-                uint64_t changes[LINE_FIELDS];
-                size_t first = 2 + (line ? LINE_FIELDS : 0);
-                line_changes(b->bodies.data + p->at + line * LINE_NUMBERS * sizeof(int16_t), fields, changes);
-                for (size_t i = 0; i < LINE_FIELDS; i++)
-                    if (is_written) put_rice(w, changes[i], parameters[first + i]);
-                    else add_cost(costs + first + i, changes[i]);
-            }
-            if (!is_written) continue;
+            if (is_written) code_texts(b, p, w, 0);
             const uint8_t *text = text_of(b, p), *end = text + p->head.text_size;
-            for (size_t size; text < end; text += size) {
-                Key *key = next_token(&b->tokens, text, end, &size);
-                put_bits(w, key->code, key->length);
-                for (size_t at = 0; !key->size && at < size; at++) {
-                    Key *letter = look_up(&b->letters, text + at, 1, 0);
-                    put_bits(w, letter->code, letter->length);
-                }
+            Box last = {0};
+            int upright = are_upright(b, p);
+            if (is_written && p->head.lines) put_rice(w, !upright, 0);
+            for (size_t line = 0; line < p->head.lines; line++) {
+                int64_t steps[LINE_NUMBERS];
+                uint64_t changes[LINE_FIELDS];
+                const uint8_t *newline = memchr(text, '\n', (size_t)(end - text));
+                size_t first = 2 + (line ? LINE_FIELDS : 0), size = (size_t)(newline + 1 - text);
+                line_steps(b, p, line, steps);
+                line_changes(steps, size, &last, changes);
+                for (size_t i = 0; i < LINE_FIELDS; i++)
+                    if (upright && is_tilt(i)) continue;
+                    else if (is_written) put_rice(w, changes[i], parameters[first + i]);
+                    else add_cost(costs + first + i, changes[i]);
+                text += size;
             }
-            if (row % GROUP != GROUP - 1 && row + 1 < b->count) continue;
+            if (!is_written || (row % GROUP != GROUP - 1 && row + 1 < b->count)) continue;
             end_bits(w);
             uint32_t at = (uint32_t)w->out.size;
             append(ends, &at, sizeof at);
         }
-        if (is_written) break;
-        for (size_t i = 0; i < PARAMETERS; i++) parameters[i] = cheapest(costs + i);
-        append(model, parameters, sizeof parameters);
-        if (!make_codes(&b->tokens, model) || !make_codes(&b->letters, model)) return 0;
+        for (size_t i = 0; !is_written && i < 2 + 2 * LINE_FIELDS; i++) parameters[i] = cheapest(costs + i);
     }
+    memcpy(model->data, parameters, sizeof parameters);
     return !w->out.failed && !ends->failed;
-}
-
-static void put_size(Buffer *out, uint32_t shared, uint32_t more) {
-    uint8_t bytes[3] = {(uint8_t)((shared < 15 ? shared : 15) << 4 | (more < 15 ? more : 15))};
-    size_t count = 1;
-    if (shared >= 15) bytes[count++] = (uint8_t)(shared - 15);
-    if (more >= 15) bytes[count++] = (uint8_t)(more - 15);
-    append(out, bytes, count);
 }
 
 /* Sort pairs by term, then by row, and append blocks, entries and postings. Return 0 without memory. */
@@ -437,6 +533,10 @@ static size_t take_record(Build *b, const uint8_t *record, size_t size, uint32_t
     if (head.lines > MOST_LINES || head.places > MOST_LINES || head.text_size > MOST_PHOTO ||
         at + head.terms_size > size || (head.text_size && record[at - 1] != '\n'))
         return 0;
+    const uint8_t *text = record + at - head.text_size;
+    uint32_t newlines = 0;
+    for (size_t i = 0; i < head.text_size; i++) newlines += text[i] == '\n';
+    if (newlines != head.lines + head.places) return 0;
     b->photos[row] = (Photo){b->bodies.size, head};
     if (is_copied) append(&b->bodies, record + sizeof head, body);
     for (size_t end = at + head.terms_size; at < end;) {
@@ -447,17 +547,20 @@ static size_t take_record(Build *b, const uint8_t *record, size_t size, uint32_t
     return at;
 }
 
-/* Take over the photos of a file. Return 0 if it is damaged, or without memory. */
+/* Take over the photos of a file. Return 0 if it is damaged; without memory, a buffer has failed. */
 static int take_old(Build *b, const OldWords *old) {
     WordsView v;
     Model m;
     Buffer group = {0};
     Entry e;
     if (!words_view(old->data, old->size, &v)) return 0;
-    int done = words_model(&v, &m) > 0;
+    int done = words_model(&v, &m);
+    b->bodies.failed |= done < 0;
+    done = done > 0;
     for (size_t row = 0; done && row < v.photos; row += GROUP, group.size = 0) {
         size_t end = row + GROUP < v.photos ? row + GROUP : v.photos, at = 0;
         done = words_records(&v, &m, row / GROUP, 0xffff, &group) && !group.failed;
+        b->bodies.failed |= group.failed;
         for (size_t i = row; done && i < end; i++) {
             PhotoHead head;
             memcpy(&head, group.data + at, sizeof head);
@@ -480,19 +583,21 @@ static int take_old(Build *b, const OldWords *old) {
 }
 
 /* Set `out` to a file of the words of `photos` photos, whose checksum the caller sets, and who frees it by
- * mcad_words_free: `count` records of `rows`, and what older files have of others. Return its bytes; -1 if an older one
- * is damaged, or without memory. */
+ * mcad_words_free: `count` records of `rows`, and what older files have of others. Return its bytes; -1 without memory;
+ * -2 - i if older file i is damaged. */
 int64_t mcad_words_build(const OldWords *old, size_t old_count, const uint8_t *records, size_t records_size,
                          const uint32_t *rows, size_t count, size_t photos, uint32_t segment_crc32, uint8_t **out) {
     Build b = {.photos = calloc(photos + 1, sizeof(Photo)), .count = photos};
     Buffer blocks = {0}, entries = {0}, model = {0}, ends = {0}, file = {0};
     BitWriter postings = {0}, texts = {0};
     int done = b.photos != NULL;
-    for (size_t i = 0; done && i < old_count; i++) done = take_old(&b, old + i);
+    int64_t failed = -1;
+    for (size_t i = 0; done && i < old_count; i++)
+        if (!(done = take_old(&b, old + i)) && !b.bodies.failed && !b.pairs.failed && !b.terms.keys.failed)
+            failed = -2 - (int64_t)i;
     for (size_t i = 0, at = 0, size; done && i < count; i++, at += size)
         done = (size = take_record(&b, records + at, records_size - at, rows[i], 1)) > 0;
-    if (done) choose_tokens(&b);
-    done = done && !b.bodies.failed && !b.pairs.failed && !b.tokens.keys.failed && !b.letters.keys.failed &&
+    done = done && !b.bodies.failed && !b.pairs.failed && choose_tokens(&b) &&
            write_terms(&b, &blocks, &entries, &postings) && write_texts(&b, &model, &ends, &texts);
     if (done) {
         uint32_t head[] = {0, segment_crc32, (uint32_t)photos, (uint32_t)(blocks.size / 8), (uint32_t)entries.size,
@@ -512,7 +617,8 @@ int64_t mcad_words_build(const OldWords *old, size_t old_count, const uint8_t *r
     free_table(&b.terms);
     free_table(&b.tokens);
     free_table(&b.letters);
+    free_table(&b.after);
     free(b.photos);
     *out = file.data;
-    return done && !file.failed ? (int64_t)file.size : -1;
+    return done && !file.failed ? (int64_t)file.size : failed;
 }

@@ -7,10 +7,12 @@ import ctypes
 import mmap
 import os
 import struct
+import weakref
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import msgspec
 import numpy as np
@@ -31,7 +33,7 @@ _CRC_AT = slice(8, 12)
 _MAGIC = b"MCADWRD1"
 _BLOCK_BYTES, _GROUP = 8, 16
 _PHOTO = struct.Struct("<5I")
-_LINE_NUMBERS, _SCALE = 9, 10_000
+_LINE_NUMBERS, _SCALE = 8, 10_000
 _MOST_TEXT, _MOST_LINES, _MOST_PLACES = (1 << 20) - (1 << 16), 65_535, 64
 
 
@@ -40,9 +42,9 @@ class Line(msgspec.Struct, frozen=True):
 
     Attributes:
         text: what it says.
-        confidence: 0 to 1; an index rounds it to twentieths.
+        confidence: 0 to 1; an index does not keep it.
         box: x and y of its four corners, from the start of the text clockwise, in ten-thousandths
-            of the upright photo's width and height; an index rounds them to 40 of these.
+            of the upright photo's width and height; an index rounds them to 50 of these.
     """
 
     text: str
@@ -75,7 +77,9 @@ def write_words(
         *(sources, len(old), records, len(records), rows.ctypes.data, len(rows)),
         *(photos, segment_crc32, ctypes.byref(out)),
     )
-    require_memory(size >= 0)
+    require_memory(size != -1)
+    if size < 0:
+        raise old[-2 - size][0]._damaged("its words cannot be read")
     data = bytearray(ctypes.string_at(out, size))
     library.mcad_words_free(out)
     data[_CRC_AT] = _CRC.pack(zlib.crc32(memoryview(data)[_CRC_AT.stop :]))
@@ -90,7 +94,7 @@ def _record(path: bytes, photo: PhotoWords) -> bytes:
     for line in photo.lines[:_MOST_LINES]:
         raw = _plain(line.text)[:left]
         left -= len(raw) + 1
-        lines.append([min(max(line.confidence, 0.0), 1.0) * _SCALE, *(line.box or (0,) * 8)])
+        lines.append(line.box or (0,) * _LINE_NUMBERS)
         text += raw + b"\n"
         if left <= 0:
             break
@@ -136,6 +140,7 @@ class WordsFile:
             raise self._damaged(f"it has {len(self._map)} bytes, not {size}")
         self._data = np.frombuffer(self._map, np.uint8)
         self._read = self._data[_HEAD.size :][:bits]
+        self._model, self._lock = ctypes.c_void_p(), Lock()
 
     def verify(self) -> None:
         """Compare the file with its checksum. PhotoIndexError if it is damaged."""
@@ -146,6 +151,10 @@ class WordsFile:
     def read(self) -> U8:
         """For each photo, 1 if its text was read, else 0."""
         return np.unpackbits(self._read, count=self.photos, bitorder="little")
+
+    def release(self) -> None:
+        """Count no page that was read as memory of this process."""
+        self._map.madvise(mmap.MADV_DONTNEED)
 
     def source(self, new_rows: I32) -> OldWords:
         """Return the photos for a new file; neither array may go before it is written."""
@@ -171,7 +180,7 @@ class WordsFile:
         """Return what is known of photos; together they take hardly longer than one."""
         library, out = load_kernel().library, ctypes.c_void_p()
         size = library.mcad_words_records(
-            *(self._data.ctypes.data, len(self._data)),
+            *(self._data.ctypes.data, len(self._data), self._texts()),
             *((ctypes.c_uint32 * len(rows))(*rows), len(rows), ctypes.byref(out)),
         )
         require_memory(size != -2)
@@ -187,11 +196,27 @@ class WordsFile:
             at = start + numbers.nbytes + text_size
             texts = records[at - text_size : at].decode("utf-8", "replace").split("\n")
             in_lines = tuple(
-                Line(text, confidence / _SCALE, tuple(box) if any(box) else ())
-                for text, (confidence, *box) in zip(texts, numbers.tolist(), strict=False)
+                Line(text, box=tuple(box) if any(box) else ())
+                for text, box in zip(texts, numbers.tolist(), strict=False)
             )
             found.append(PhotoWords(in_lines, tuple(texts[lines : lines + places]), bool(is_read)))
         return found
+
+    def _texts(self) -> ctypes.c_void_p:
+        """Return what texts are coded by; it is read once."""
+        library = load_kernel().library
+        with self._lock:
+            if not self._model:
+                model = ctypes.c_void_p()
+                done = library.mcad_words_open(
+                    self._data.ctypes.data, len(self._data), ctypes.byref(model)
+                )
+                weakref.finalize(self, library.mcad_words_close, model)
+                require_memory(done >= 0)
+                if not done:
+                    raise self._damaged("the codes of its texts cannot be read")
+                self._model = model
+            return self._model
 
     def _damaged(self, why: str) -> PhotoIndexError:
         return PhotoIndexError(

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import math
 import random
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.index.filters import ALL_ROWS
 from mcad_mobile.engine.words.ranking import Match, terms_to_find
-from mcad_mobile.engine.words.words_file import Line, PhotoWords
+from mcad_mobile.engine.words.words_file import Line, PhotoWords, write_words
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import create, photos_and_queries
 
 BOX = (400, 400, 3600, 400, 3600, 800, 400, 800)
-TICKET = PhotoWords((Line("Boarding PASS", 0.95, BOX), Line("Müller")), (), True)
+TICKET = PhotoWords((Line("Boarding PASS", box=BOX), Line("Müller")), (), True)
 PLACES = ("Belém", "Lisbon", "Lisboa", "Portugal")
 
 
@@ -189,6 +191,32 @@ def test_texts_of_any_kind_survive_and_take_bounded_time(tmp_path: Path) -> None
     assert len(words.lines[0].text) > 900_000 and found(index, "wordword") == ["/a.jpg"]
 
 
+def test_boxes_are_kept_to_a_two_hundredth(tmp_path: Path) -> None:
+    chance = random.Random(4)
+
+    def photo(tilt: int) -> PhotoWords:
+        x, y, lines = 300, 250, []
+        for _ in range(chance.randrange(5)):
+            width, height = chance.randrange(900, 6000), chance.randrange(90, 600)
+            a, b = chance.randint(0, tilt), chance.randint(0, tilt)
+            box = (x, y, x + width, y + a, x + width + b, y + a + height, x + b, y + height)
+            turned = box[4:] + box[:4] if chance.random() < 0.3 else box
+            lines.append(Line("word " * chance.randrange(1, 9), box=turned))
+            x, y = chance.randrange(3000), chance.randrange(7000)
+        return PhotoWords((*lines, Line("unboxed")), (), True)
+
+    photos = {f"/{n}.jpg": photo(n % 2 * 900) for n in range(60)}
+    index = worded(tmp_path / "index", photos)
+    for path, known in photos.items():
+        words = index.words(path)
+        assert words is not None and len(words.lines) == len(known.lines)
+        for line, own in zip(words.lines, known.lines, strict=True):
+            assert line.text == own.text and len(line.box) == len(own.box)
+            # The third corner is where both sides lead.
+            assert all(abs(a - b) <= 25 for a, b in zip(line.box[:4], own.box[:4], strict=True))
+            assert all(abs(a - b) <= 75 for a, b in zip(line.box, own.box, strict=True))
+
+
 def test_a_changed_file_has_no_words_until_it_is_read_again(index: PhotoIndex) -> None:
     unread = dict(index.unread())
     assert len(unread) == 21 and "/p/ticket.jpg" not in unread
@@ -231,21 +259,26 @@ def test_a_damaged_file_of_words_is_an_error_and_can_be_dropped(
 ) -> None:
     (file,) = (tmp_path / "index").glob("*.mcw")
     whole, chance = file.read_bytes(), random.Random(9)
-    for _ in range(300):
+    for trial in range(300):
         data = bytearray(whole)
         for _ in range(chance.choice([1, 3, 40])):
             data[chance.choice([chance.randrange(32), chance.randrange(len(data))])] ^= (
                 1 << chance.randrange(8)
             )
+        if trial % 2 == 0:
+            data[8:12] = zlib.crc32(memoryview(data)[12:]).to_bytes(4, "little")
         file.write_bytes(data[: chance.choice([len(data), len(data), chance.randrange(len(data))])])
         try:
             damaged = PhotoIndex.open(tmp_path / "index")
             for query in ("boarding pass", "muller", "タワー", "lisbom"):
                 damaged.search_words(query, 5)
             damaged.words("/p/ticket.jpg")
+            words, rows = damaged.segments[0].words, np.arange(23, dtype=np.int32)
+            assert words is not None
+            write_words(tmp_path / f"{trial}", 1, 23, {}, [(words, rows)])
         except PhotoIndexError:
             pass
-        if bytes(data) != whole or len(file.read_bytes()) < len(whole):
+        if (bytes(data) != whole and trial % 2) or len(file.read_bytes()) < len(whole):
             with pytest.raises(PhotoIndexError):
                 PhotoIndex.open(tmp_path / "index").verify()
     assert PhotoIndex.repair(tmp_path / "index") == 0
