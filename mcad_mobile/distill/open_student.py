@@ -2,9 +2,10 @@
 
     python -m mcad_mobile.distill.open_student models/mcad-o
 
-No photo and no caption is read. A photo's embedding is the mean of the embeddings of ImageNet's
-class names, weighted by the probabilities of EfficientNet-Lite2's own classifier (ConSE, arXiv
-1312.5650). A text's is MiniLM's. Both are turned to the principal components of the names.
+No photo is read. A photo's embedding is the mean of the embeddings of ImageNet's classes, weighted
+by the probabilities of EfficientNet-Lite2's own classifier (ConSE, arXiv 1312.5650). A class is
+embedded by its names and by `scenes.txt`: what is usually seen around it, in our own words. A
+text's embedding is MiniLM's. Both are turned to the principal components of the classes.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ SOURCES = {
     "model.safetensors": "Apache-2.0",
     "vocab.txt": "Apache-2.0",
     IMAGENET.name: "WordNet-3.0",
+    "scenes.txt": "Apache-2.0",
 }
 _SIZE = 260  # pixels, EfficientNet-Lite2's own
 _LAYERS = 6  # all of MiniLM's
 _TEMPERATURE = 2.0  # of the classifier's probabilities
 _MOST_NAMES = 3  # of a class
+_SHARPNESS = 5.0  # of the share that each class has in a text, by cosine
 
 
 def open_config(name: str) -> StudentConfig:
@@ -56,16 +59,21 @@ def open_config(name: str) -> StudentConfig:
 
 @torch.no_grad()
 def make_open_student(out: Path) -> McadStudent:
-    """Write the student into `out`, with `training.json`, which names the sources. Raises
-    MissingExtra, TrainingError."""
+    """Write the student into `out`, which holds `scenes.txt`, with `training.json`, which names the
+    sources. Raises MissingExtra, TrainingError."""
     student = McadStudent(open_config(out.name), minilm_directory()).eval()
     load_imagenet(student.image, 2)
     load_minilm(student.text, torch.zeros(student.config.text.vocab))
     names = imagenet_names()
-    prompts = _sentences(student, [f"a photo of a {several[0]}" for several in names])
-    lists = _sentences(student, [", ".join(several[:_MOST_NAMES]) for several in names])
-    classes = prompts + lists
-    classes -= classes.mean(0)
+    scenes = _scenes(out / "scenes.txt")
+    prompts = [f"a photo of a {several[0]}" for several in names]
+    lists = [", ".join(several[:_MOST_NAMES]) for several in names]
+    states = _states(
+        student, [*prompts, *lists, *(text for texts in scenes.values() for text in texts)]
+    )
+    classes = _class_embeddings(
+        [scenes.get(several[0], []) for several in names], F.normalize(states)
+    )
     directions = torch.linalg.svd(classes, full_matrices=False).Vh[: student.dim]
     published, head = load_imagenet_head(2), student.image.head
     assert isinstance(head, ClassHead)
@@ -74,7 +82,6 @@ def make_open_student(out: Path) -> McadStudent:
     head.embed.weight.copy_(directions @ classes.T)
     # The length of MiniLM's mean states varies little, so subtracting their mean from the states
     # does nearly what subtracting it from sentence embeddings of unit length would do.
-    states = _states(student, [f"a photo of a {several[0]}" for several in names])
     student.text.head.weight.copy_(directions)
     student.text.head.bias.copy_(-directions @ states.mean(0))
     student.save(out)
@@ -87,15 +94,37 @@ def make_open_student(out: Path) -> McadStudent:
     return McadStudent.load(out)
 
 
+def _scenes(file: Path) -> dict[str, list[str]]:
+    """What is usually seen around a class, by its first name: `tent: people camping; ...`."""
+    lines = (line.split(": ", 1) for line in file.read_text("utf-8").splitlines())
+    return {name: texts.split("; ") for name, texts in lines}
+
+
+def _class_embeddings(scenes: list[list[str]], texts: Tensor) -> Tensor:
+    """The classes' embeddings [C, 384], from unit embeddings of their prompts, lists and scenes, in
+    this order. A ridge regression from the classes' shares in a text to the text gives each class
+    what it shares with others: "a man" with all that people wear."""
+    count = len(scenes)
+    of_scenes = iter(texts[2 * count :])
+    classes = (texts[:count] + texts[count : 2 * count]) / 2
+    for row, several in enumerate(scenes):
+        if several:
+            seen = torch.stack([next(of_scenes) for _ in several]).mean(0)
+            classes[row] = (2 * classes[row] + seen) / 3
+    classes = F.normalize(classes - classes.mean(0))
+    texts = texts - texts.mean(0)
+    shares = (_SHARPNESS * F.normalize(texts) @ classes.T).softmax(-1)
+    gram = shares.T @ shares
+    gram += 0.1 * gram.diagonal().mean() * torch.eye(count)
+    shared = torch.linalg.solve(gram, shares.T @ texts)
+    classes = classes + 2 * F.normalize(shared)
+    return classes - classes.mean(0)
+
+
 def _states(student: McadStudent, texts: list[str]) -> Tensor:
     """The mean token states of texts, [N, 384]."""
     ids, mask = student.tokenizer.batch(texts)
     return student.text.mean(torch.from_numpy(ids).long(), torch.from_numpy(mask))
-
-
-def _sentences(student: McadStudent, texts: list[str]) -> Tensor:
-    """MiniLM's embeddings of texts, [N, 384] of unit length."""
-    return F.normalize(_states(student, texts), dim=1)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ KNOWN = {
     "model.safetensors",
     "vocab.txt",
     "imagenet_names.txt",
+    "scenes.txt",
 }
 
 
