@@ -187,7 +187,46 @@ static const char *boxes(void) {
         ? "boxes: found" : "boxes: none";
 }
 
-static const char *(*const kernels[])(void) = {query, scan, rescore, cells, records, boxes};
+/* A file of words that was written, then changed. */
+static const char *words(void) {
+    uint32_t photos = (uint32_t)number(1, 40), text = (uint32_t)number(1, 60), rows[40];
+    uint32_t head[] = {1, 1, 0, text, 5}; /* read, lines, places, bytes of text, of terms */
+    size_t size = sizeof head + 16 + text + head[4];
+    uint8_t *given = take(photos * size), *file;
+    for (uint32_t i = 0; i < photos; i++) {
+        uint8_t *record = given + i * size, *line = record + sizeof head + 16, *end = line + text;
+        rows[i] = i;
+        memcpy(record, head, sizeof head);
+        for (uint8_t *at = line; at < end; at++)
+            if (*at == '\n') *at = ' ';
+        end[-1] = '\n';
+        end[0] %= WORD_SOURCES;
+        end[1] = 3;
+    }
+    int64_t bytes = mcad_words_build(NULL, 0, given, photos * size, rows, photos, photos, 0, &file);
+    if (bytes < 0) abort();
+    uint8_t *data = memcpy(room((size_t)bytes), file, (size_t)bytes), *out;
+    mcad_words_free(file);
+    for (size_t changes = number(0, 4); changes; changes--) data[number(0, (size_t)bytes - 1)] ^= *(uint8_t *)take(1);
+    memcpy(data + 16, &photos, 4); /* Python compares it with the segment's */
+    WordQuery queries[2] = {{.term = take(3), .size = 3, .modes = WORD_BEGINS, .sources = 7},
+                            {.term = take(5), .size = 5, .modes = WORD_BEGINS | WORD_NEAR, .sources = 7}};
+    int damaged = mcad_words_find(data, (size_t)bytes, queries, 2, room(photos)) < 0;
+    void *model = NULL;
+    if (mcad_words_open(data, (size_t)bytes, &model) > 0) {
+        damaged |= mcad_words_records(data, (size_t)bytes, model, rows, photos, &out) < 0;
+        mcad_words_free(out);
+    } else damaged = 1;
+    mcad_words_close(model);
+    int32_t *new_rows = take(photos * sizeof *new_rows);
+    for (uint32_t i = 0; i < photos; i++) new_rows[i] = new_rows[i] < 0 ? -1 : (int32_t)i;
+    OldWords old = {data, (size_t)bytes, new_rows};
+    damaged |= mcad_words_build(&old, 1, NULL, 0, NULL, 0, photos, 0, &out) < 0;
+    mcad_words_free(out);
+    return damaged ? "words: damaged" : "words: read";
+}
+
+static const char *(*const kernels[])(void) = {query, scan, rescore, cells, records, boxes, words};
 static struct {
     const char *name;
     size_t inputs;

@@ -92,7 +92,7 @@ typedef struct {
 } Buffer;
 
 BODY void append(Buffer *b, const void *from, size_t size) {
-    if (!b->failed && size > b->room - b->size) {
+    if (!b->failed && (!b->data || size > b->room - b->size)) {
         size_t room = 2 * (b->size + size) + 64;
         uint8_t *data = realloc(b->data, room);
         b->failed = !data;
@@ -132,7 +132,7 @@ BODY void expect_along(Box *box, const Box *last) {
 
 /* The fields of a box in the order in which they are written. */
 BODY int64_t *field_of(Box *box, size_t i) {
-    return i < 2 ? box->at + i : i < 4 ? box->down + i - 2 : box->along + i - 4;
+    return i < 2 ? &box->at[i] : i < 4 ? &box->down[i - 2] : &box->along[i - 4];
 }
 
 /* Say whether a field is left out in a photo whose lines all stand upright. */

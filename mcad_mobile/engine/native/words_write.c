@@ -390,7 +390,7 @@ static int write_contexts(Build *b, Buffer *out, uint8_t *parameters) {
 static void line_steps(const Build *b, const Photo *p, size_t line, int64_t *steps) {
     int16_t n[LINE_NUMBERS];
     memcpy(n, b->bodies.data + p->at + line * sizeof n, sizeof n);
-    for (size_t i = 0; i < LINE_NUMBERS; i++) steps[i] = (n[i] + BOX_STEP / 2) / BOX_STEP;
+    for (size_t i = 0; i < LINE_NUMBERS; i++) steps[i] = n[i] < 0 ? 0 : (n[i] + BOX_STEP / 2) / BOX_STEP;
 }
 
 static int are_upright(const Build *b, const Photo *p) {
@@ -591,6 +591,7 @@ int64_t mcad_words_build(const OldWords *old, size_t old_count, const uint8_t *r
     Buffer blocks = {0}, entries = {0}, model = {0}, ends = {0}, file = {0};
     BitWriter postings = {0}, texts = {0};
     int done = b.photos != NULL;
+    append(&b.bodies, "", 0); /* even if there is no photo, texts are somewhere */
     int64_t failed = -1;
     for (size_t i = 0; done && i < old_count; i++)
         if (!(done = take_old(&b, old + i)) && !b.bodies.failed && !b.pairs.failed && !b.terms.keys.failed)
