@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -159,16 +160,22 @@ def test_near_duplicates_are_found_once_and_others_take_their_place(app, phone):
             photo.save(copies / f"copy-{number}.png")
     app.index()
 
+    stacks: list[Iterator[str]] = []
+
     def names(**options: float) -> list[str]:
         found = app.ask("search", words="a dog", k=12, **options)
         assert found["scores"] == sorted(found["scores"], reverse=True)
+        stacks.extend(map(phone.name, copies) for copies in found["copies"] if copies)
         return [phone.name(path) for path in found["paths"]]
 
     alike = {NAMES[0], *(f"copy-{number}.png" for number in range(4))}
     assert len(names()) == 12
+    assert not stacks
     distinct = names(same=0.97)
     assert len(distinct) == len({*distinct}) == 12  # all but four of sixteen
     assert len(alike & {*distinct}) == 1
+    assert {*distinct} & alike | {*stacks[0]} == alike
+    assert len(stacks) == 1
 
 
 def test_photos_of_a_decoder_that_has_changed_are_embedded_again(app, phone):

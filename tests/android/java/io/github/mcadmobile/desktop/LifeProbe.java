@@ -215,7 +215,7 @@ final class LifeProbe {
             case "hot":
                 return hot(request);
             case "search":
-                search.hideDuplicates(request.has("same") ? (float) request.number("same") : 2);
+                search.stackDuplicates(request.has("same") ? (float) request.number("same") : 2);
                 return found(search.search(request.string("words"), request.integer("k", 1, 1 << 20), filter(request)));
             case "parts": {
                 List<QueryPart> parts = new ArrayList<>();
@@ -670,11 +670,13 @@ final class LifeProbe {
     private static Object found(SearchEngine.Found found) {
         List<Object> paths = new ArrayList<>();
         List<Object> scores = new ArrayList<>();
+        List<Object> copies = new ArrayList<>();
         for (SearchEngine.Result result : found.results()) {
             paths.add(result.path());
             scores.add(result.score());
+            copies.add(result.copies());
         }
-        return JsonFields.of("paths", paths, "scores", scores, "truncated", found.truncated(), "unknown",
+        return JsonFields.of("paths", paths, "scores", scores, "copies", copies, "truncated", found.truncated(), "unknown",
             found.unknown());
     }
 

@@ -80,7 +80,7 @@ public final class FirstRunTest extends AppTestCase {
         ((TextView) activity.findViewById(R.id.query)).setText("a dog");
         GridView grid = activity.findViewById(R.id.grid);
         waitFor("the tiles", () -> grid.getChildCount() == PHOTOS.length);
-        waitFor("a thumbnail", () -> ((ImageView) grid.getChildAt(0)).getDrawable() instanceof BitmapDrawable shown
+        waitFor("a thumbnail", () -> ((ImageView) grid.getChildAt(0).findViewById(R.id.picture)).getDrawable() instanceof BitmapDrawable shown
             && shown.getBitmap() != null);
         waitFor("the answer", () -> text(activity, R.id.status).startsWith("5 photos"));
     }

@@ -111,6 +111,7 @@ public final class PicturesTest extends AppTestCase {
         for (String photo : PHOTOS) {
             take(photo);
         }
+        take("coffee.png"); // on a stack with the other
         search().count();
         close(screen);
         ActivityController<SearchActivity> again = open(SearchActivity.class);
@@ -142,7 +143,7 @@ public final class PicturesTest extends AppTestCase {
         } else {
             search().indexInstead(() -> true);
         }
-        String count = activity.getResources().getQuantityString(R.plurals.indexed, PHOTOS.length, PHOTOS.length);
+        String count = activity.getResources().getQuantityString(R.plurals.indexed, PHOTOS.length + 1, PHOTOS.length + 1);
         waitFor("the count", () -> text(activity, R.id.progress).contains(count));
         save(activity, "before-a-search");
         close(screen);
@@ -159,6 +160,7 @@ public final class PicturesTest extends AppTestCase {
                 && !text(activity, R.id.status).equals(searching));
         waitFor("the photos", () -> grid.getChildCount() == PHOTOS.length);
         waitForPictures(grid);
+        assertTrue("the first tile is a stack", grid.getChildAt(0).findViewById(R.id.copies).isShown());
         save(activity, "found");
         shadowOf(activity).clickMenuItem(R.id.albums);
         saveDialog(activity, "albums");
@@ -194,7 +196,7 @@ public final class PicturesTest extends AppTestCase {
 
     private static void waitForPictures(GridView grid) {
         for (int i = 0; i < grid.getChildCount(); i++) {
-            ImageView tile = (ImageView) grid.getChildAt(i);
+            ImageView tile = grid.getChildAt(i).findViewById(R.id.picture);
             waitFor("thumbnail " + i, () -> tile.getDrawable() instanceof BitmapDrawable shown
                 && shown.getBitmap() != null);
         }

@@ -326,7 +326,7 @@ public final class ScreensTest extends AppTestCase {
         assertEquals(app().getString(R.string.search_hint_english),
             ((TextView) search.get().findViewById(R.id.query)).getHint().toString());
         assertFalse("the note of chosen photos", isShown(search.get(), R.id.choose_more));
-        type("a house", 2);
+        type("a house", 1);
         press(R.id.show_numbers);
         assertEquals(NumbersActivity.class.getName(), shadowOf(search.get()).getNextStartedActivity().getComponent().getClassName());
         press(R.id.about);
@@ -334,26 +334,45 @@ public final class ScreensTest extends AppTestCase {
         assertNull(shadowOf(app()).peekNextStartedService());
         press(R.id.index_now);
         assertNotNull(shadowOf(app()).getNextStartedService());
-        assertFalse(isTicked(R.id.hide_duplicates) || isTicked(R.id.only_charging));
-        press(R.id.hide_duplicates);
-        waitFor("one of two copies", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        assertTrue(isTicked(R.id.stack_duplicates) && !isTicked(R.id.only_charging));
+        press(R.id.stack_duplicates);
+        waitFor("both copies", () -> text(search.get(), R.id.status).equals("2 photos found"));
         press(R.id.only_charging);
         waitFor("the choice", () -> MediaSearch.isOnlyWhileCharging(app()));
         ActivityController<SearchActivity> above = open(SearchActivity.class);
-        above.get().onOptionsItemSelected(new RoboMenuItem(R.id.hide_duplicates));
-        assertEquals("one choice for all screens", menu(above.get()).findItem(R.id.hide_duplicates).isChecked(),
-            isTicked(R.id.hide_duplicates));
+        above.get().onOptionsItemSelected(new RoboMenuItem(R.id.stack_duplicates));
+        assertEquals("one choice for all screens", menu(above.get()).findItem(R.id.stack_duplicates).isChecked(),
+            isTicked(R.id.stack_duplicates));
         close(above);
         close(search);
         forget();
         search = open(SearchActivity.class);
-        waitFor("what was ticked", () -> isTicked(R.id.hide_duplicates) && isTicked(R.id.only_charging));
-        type("a house", 1);
-        press(R.id.hide_duplicates);
-        waitFor("both copies", () -> text(search.get(), R.id.status).equals("2 photos found"));
+        waitFor("what was ticked", () -> !isTicked(R.id.stack_duplicates) && isTicked(R.id.only_charging));
+        type("a house", 2);
+        press(R.id.stack_duplicates);
+        waitFor("one stack", () -> text(search.get(), R.id.status).equals("1 photo found"));
         press(R.id.only_charging);
         waitFor("the other choice", () -> !MediaSearch.isOnlyWhileCharging(app()));
-        assertFalse(isTicked(R.id.hide_duplicates) || isTicked(R.id.only_charging));
+        assertTrue(isTicked(R.id.stack_duplicates) && !isTicked(R.id.only_charging));
+    }
+
+    @Test
+    public void copiesAreOneTileWithTheirNumberWhichOpensThemAll() throws IOException {
+        String copy = photos.add(packaged("china.jpg"), PRIMARY, "Copies/", "image/jpeg", null).toString();
+        openSearch("china.jpg", "coffee.png");
+        type("a house", 2);
+        GridView grid = search.get().findViewById(R.id.grid);
+        View stack = grid.getChildAt(0);
+        assertEquals("2", ((TextView) stack.findViewById(R.id.copies)).getText().toString());
+        assertFalse("a number on a single photo", grid.getChildAt(1).findViewById(R.id.copies).isShown());
+        waitFor("the day", () -> String.valueOf(stack.getContentDescription()).contains("taken on"));
+        assertTrue(stack.getContentDescription().toString().endsWith(", and 1 near duplicate"));
+        grid.performItemClick(stack, 0, 0);
+        Intent viewer = shadowOf(search.get()).getNextStartedActivity();
+        List<String> paths = List.of(viewer.getStringArrayExtra(PhotoActivity.PATHS));
+        assertEquals(3, paths.size());
+        assertEquals(viewer.getStringExtra(PhotoActivity.PATH), paths.get(0));
+        assertTrue(paths.subList(0, 2).contains(copy));
     }
 
     private boolean isTicked(int item) {

@@ -46,7 +46,7 @@ public final class ThumbnailsTest extends AppTestCase {
     }
 
     private void show(String path) {
-        thumbnails.show(tile, path, days::put);
+        thumbnails.show(tile, path, day -> days.put(tile, day));
     }
 
     private static Bitmap shown(ImageView view) {
@@ -95,12 +95,12 @@ public final class ThumbnailsTest extends AppTestCase {
         photos.opened().clear();
         Thumbnails another = new Thumbnails(app());
         ImageView there = new ImageView(app());
-        another.show(there, china, days::put);
+        another.show(there, china, day -> days.put(there, day));
         another.close();
         assertEquals(first, shown(there));
         RuntimeEnvironment.setQualifiers("w1280dp-h800dp-land-mdpi");
         Thumbnails larger = new Thumbnails(app());
-        larger.show(there, china, days::put);
+        larger.show(there, china, day -> days.put(there, day));
         assertNull("of another size", shown(there));
         waitFor("the thumbnail", () -> shown(there) != null);
         larger.close();

@@ -13,8 +13,8 @@ import java.util.List;
 
 /** The user's saved choices in the menu, read and written on the worker thread. */
 final class Choices {
-    private static final String DUPLICATES = "hide-duplicates";
-    /** The cosine of duplicates, as in `mcad-mobile search --duplicates 0.97`. */
+    private static final String DUPLICATES = "stack-duplicates";
+    /** The least cosine of near duplicates, as in `mcad-mobile search`. */
     private static final float SAME = 0.97f;
     private static final float NEVER = 2;
 
@@ -31,7 +31,7 @@ final class Choices {
     private final PhotoSearch search;
     private final Listener listener;
     /** Shared by all screens: they apply to the whole app. */
-    private static volatile boolean hidesDuplicates;
+    private static volatile boolean stacks = true;
     private static volatile boolean onlyCharging;
 
     Choices(Activity screen, PhotoSearch search, Listener listener) {
@@ -39,7 +39,7 @@ final class Choices {
         this.search = search;
         this.listener = listener;
         DemoApp.WORKER.execute(() -> {
-            hidesDuplicates = kept().getBoolean(DUPLICATES, false);
+            stacks = kept().getBoolean(DUPLICATES, true);
             onlyCharging = MediaSearch.isOnlyWhileCharging(screen);
             apply();
         });
@@ -47,7 +47,7 @@ final class Choices {
 
     /** Tick the chosen items. */
     void show(Menu menu) {
-        menu.findItem(R.id.hide_duplicates).setChecked(hidesDuplicates);
+        menu.findItem(R.id.stack_duplicates).setChecked(stacks);
         menu.findItem(R.id.only_charging).setChecked(onlyCharging);
     }
 
@@ -56,9 +56,9 @@ final class Choices {
         int id = item.getItemId();
         if (id == R.id.folders) {
             askForFolders();
-        } else if (id == R.id.hide_duplicates) {
-            hidesDuplicates = !item.isChecked();
-            DemoApp.WORKER.execute(() -> kept().edit().putBoolean(DUPLICATES, hidesDuplicates).apply());
+        } else if (id == R.id.stack_duplicates) {
+            stacks = !item.isChecked();
+            DemoApp.WORKER.execute(() -> kept().edit().putBoolean(DUPLICATES, stacks).apply());
             apply();
             listener.changed();
         } else if (id == R.id.only_charging) {
@@ -104,7 +104,7 @@ final class Choices {
     }
 
     private void apply() {
-        search.hideDuplicates(hidesDuplicates ? SAME : NEVER);
+        search.stackDuplicates(stacks ? SAME : NEVER);
     }
 
     private SharedPreferences kept() {

@@ -7,10 +7,13 @@ import android.view.View;
 import android.view.ViewGroup;
 import android.widget.BaseAdapter;
 import android.widget.GridView;
-import android.widget.ImageView;
+import android.widget.TextView;
 import io.github.mcadmobile.engine.SearchEngine;
 import io.github.mcadmobile.gallery.ShownResults;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
 
 /** The tiles of the grid. */
 final class ResultGrid extends BaseAdapter {
@@ -73,6 +76,15 @@ final class ResultGrid extends BaseAdapter {
         return paths;
     }
 
+    /** The paths of all results, those on the stack at a position, too. */
+    String[] paths(int open) {
+        List<String> paths = new ArrayList<>(Arrays.asList(paths()));
+        List<String> copies = shown.results().get(open).copies();
+        // An intent has room for a megabyte.
+        paths.addAll(open + 1, copies.subList(0, Math.min(copies.size(), DemoApp.RESULTS)));
+        return paths.toArray(new String[0]);
+    }
+
     String path(int position) {
         return shown.results().get(position).path();
     }
@@ -94,20 +106,25 @@ final class ResultGrid extends BaseAdapter {
 
     @Override
     public View getView(int position, View old, ViewGroup parent) {
-        ImageView tile = old instanceof ImageView image
-            ? image
-            : (ImageView) LayoutInflater.from(context).inflate(R.layout.tile, parent, false);
+        View tile = old != null ? old : LayoutInflater.from(context).inflate(R.layout.tile, parent, false);
+        int copies = shown.results().get(position).copies().size();
+        TextView count = tile.findViewById(R.id.copies);
+        count.setText(String.format(Locale.getDefault(), "%d", copies + 1));
+        count.setVisibility(copies > 0 ? View.VISIBLE : View.GONE);
         describe(tile, position, "");
-        thumbnails.show(tile, path(position), (view, day) -> describe(view, position, day));
+        thumbnails.show(tile.findViewById(R.id.picture), path(position), day -> describe(tile, position, day));
         return tile;
     }
 
     /** Set the text for screen readers: position and, if known, the day. */
-    private void describe(ImageView tile, int position, String day) {
+    private void describe(View tile, int position, String day) {
         int photos = shown.results().size();
         if (position < photos) {
-            tile.setContentDescription(day.isEmpty() ? context.getString(R.string.result, position + 1, photos)
-                : context.getString(R.string.result_of, position + 1, photos, day));
+            String text = day.isEmpty() ? context.getString(R.string.result, position + 1, photos)
+                : context.getString(R.string.result_of, position + 1, photos, day);
+            int copies = shown.results().get(position).copies().size();
+            tile.setContentDescription(copies == 0 ? text
+                : context.getResources().getQuantityString(R.plurals.copies, copies, text, copies));
         }
     }
 }

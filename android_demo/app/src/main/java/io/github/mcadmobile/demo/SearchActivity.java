@@ -100,7 +100,7 @@ public final class SearchActivity extends Activity
         status = findViewById(R.id.status);
         progress = findViewById(R.id.progress);
         new Selection(this, grid, results::path).begin();
-        grid.setOnItemClickListener((parent, view, position, id) -> open(results.path(position)));
+        grid.setOnItemClickListener((parent, view, position, id) -> open(position));
         findViewById(R.id.choose_more).setOnClickListener(view -> access.ask());
         findViewById(R.id.message_folders).setOnClickListener(view -> choices.askForFolders());
         CheckBox charging = findViewById(R.id.message_charging);
@@ -428,10 +428,10 @@ public final class SearchActivity extends Activity
         MediaSearch.indexNow(this);
     }
 
-    private void open(String path) {
+    private void open(int position) {
         start.remember(query.getText().toString());
-        startActivityForResult(new Intent(this, PhotoActivity.class).putExtra(PhotoActivity.PATH, path)
-            .putExtra(PhotoActivity.PATHS, results.paths()), VIEWED);
+        startActivityForResult(new Intent(this, PhotoActivity.class).putExtra(PhotoActivity.PATH, results.path(position))
+            .putExtra(PhotoActivity.PATHS, results.paths(position)), VIEWED);
     }
 
     @Override

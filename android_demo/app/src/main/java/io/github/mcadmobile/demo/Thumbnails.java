@@ -14,6 +14,7 @@ import io.github.mcadmobile.platform.MediaPhotos;
 import java.io.IOException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.function.Consumer;
 
 /** Loads thumbnails off the main thread. All screens share a cache of an eighth of the app's memory. */
 final class Thumbnails {
@@ -21,11 +22,6 @@ final class Thumbnails {
     private record Loaded(Bitmap bitmap, String day) {}
 
     private record Key(String path, int side) {}
-
-    /** Receives the day on which a view's photo was taken; empty if unknown. */
-    interface Dated {
-        void dated(ImageView view, String day);
-    }
 
     private static final int MOST_BYTES = (int) (Runtime.getRuntime().maxMemory() / 8);
     private static final LruCache<Key, Loaded> CACHE = new LruCache<Key, Loaded>(MOST_BYTES) {
@@ -48,14 +44,17 @@ final class Thumbnails {
             context.getResources().getDimensionPixelSize(R.dimen.gap));
     }
 
-    /** Show a photo's thumbnail in a view, now or once loaded, unless the view shows another photo by then. */
-    void show(ImageView view, String path, Dated dated) {
+    /**
+     * Show a photo's thumbnail in a view, now or once loaded, unless the view shows another photo by then. {@code dated}
+     * then receives the day on which it was taken; empty if unknown.
+     */
+    void show(ImageView view, String path, Consumer<String> dated) {
         view.setTag(path);
         Key key = new Key(path, side);
         Loaded ready = CACHE.get(key);
         view.setImageBitmap(ready == null ? null : ready.bitmap());
         if (ready != null) {
-            dated.dated(view, ready.day());
+            dated.accept(ready.day());
             return;
         }
         loaders.execute(() -> {
@@ -71,7 +70,7 @@ final class Thumbnails {
             DemoApp.SCREEN.post(() -> {
                 if (path.equals(view.getTag())) {
                     view.setImageBitmap(loaded.bitmap());
-                    dated.dated(view, loaded.day());
+                    dated.accept(loaded.day());
                 }
             });
         });

@@ -27,8 +27,15 @@ import org.jspecify.annotations.Nullable;
 
 /** Searches by words with a bundle's towers, each loaded when first needed. Not thread-safe. */
 public final class SearchEngine implements AutoCloseable {
-    /** A found photo: its indexed path, and its cosine with the query. */
-    public record Result(String path, float score) {}
+    /**
+     * A found photo: its indexed path, its cosine with the query, and the paths of the near duplicates, also found, that
+     * it stands for.
+     */
+    public record Result(String path, float score, List<String> copies) {
+        public Result(String path, float score) {
+            this(path, score, Collections.emptyList());
+        }
+    }
 
     /**
      * Results, best first, and the milliseconds of each stage. {@code truncated}: the query was longer than the text

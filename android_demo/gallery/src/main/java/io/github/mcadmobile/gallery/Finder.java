@@ -18,7 +18,8 @@ import java.util.Set;
 /** The half of {@link PhotoSearch} that searches. Confined to the search thread. */
 final class Finder implements Closeable {
     private static final int WIDER = 4;
-    private static final float NO_DUPLICATES = 2;
+    private static final int MOST_STACKED = 10_000;
+    private static final float NO_STACKS = 2;
     /** Errors after which a bundle or an index cannot be used at all. */
     private static final Set<McadException.Kind> BROKEN = EnumSet.of(McadException.Kind.BUNDLE,
         McadException.Kind.TOWER, McadException.Kind.INDEX, McadException.Kind.DAMAGED);
@@ -32,7 +33,7 @@ final class Finder implements Closeable {
     private PhotoMetadata numbered;
     private RowNumbers rowNumbers;
     private CachedRows cachedRows;
-    private volatile float duplicateThreshold = NO_DUPLICATES;
+    private volatile float stackThreshold = NO_STACKS;
 
     /** Rows, with the filter and photos that they were computed for. */
     private record CachedRows(
@@ -82,9 +83,9 @@ final class Finder implements Closeable {
         }
     }
 
-    /** See {@link PhotoSearch#hideDuplicates}; from any thread. */
-    void hideDuplicates(float cosine) {
-        duplicateThreshold = cosine;
+    /** See {@link PhotoSearch#stackDuplicates}; from any thread. */
+    void stackDuplicates(float cosine) {
+        stackThreshold = cosine;
     }
 
     PhotoIndex index() throws IOException {
@@ -128,14 +129,15 @@ final class Finder implements Closeable {
             if (visible.isEmpty() && !found.results().isEmpty()) {
                 setup.library().checkAccess(); // without it, no wider query helps
             }
-            if (visible.size() == k || found.results().size() < count) {
+            boolean most = !visible.isEmpty() && stackThreshold <= 1 && count >= MOST_STACKED;
+            if (visible.size() == k || found.results().size() < count || most) {
                 timings.addAll(first.ms());
                 return first.with(visible);
             }
         }
     }
 
-    /** The first {@code k} results that the app may see and that do not duplicate an earlier one. */
+    /** The first {@code k} results that the app may see, or stacks of them. */
     private List<SearchEngine.Result> visible(PhotoIndex open, List<SearchEngine.Result> results, int k)
             throws IOException {
         List<String> paths = new ArrayList<>();
@@ -143,14 +145,13 @@ final class Finder implements Closeable {
             paths.add(result.path());
         }
         Set<String> visiblePaths = paths.isEmpty() ? Collections.emptySet() : setup.library().visible(paths);
-        List<SearchEngine.Result> visible = new ArrayList<>();
-        DuplicateFilter duplicates = new DuplicateFilter(open, duplicateThreshold);
+        Stacks stacks = new Stacks(open, stackThreshold, k);
         for (SearchEngine.Result result : results) {
-            if (visible.size() < k && visiblePaths.contains(result.path()) && duplicates.isNew(result.path())) {
-                visible.add(result);
+            if (visiblePaths.contains(result.path())) {
+                stacks.add(result);
             }
         }
-        return visible;
+        return stacks.results();
     }
 
     /** The rows to search; null for all. Cached until the index, the phone's listing or the filter changes. */

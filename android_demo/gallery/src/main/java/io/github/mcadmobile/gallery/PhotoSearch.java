@@ -188,11 +188,11 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     }
 
     /**
-     * Hide results whose cosine with an earlier result is at least {@code cosine}: bursts, copies. 0.97 works well; a
-     * value over 1, the default, hides none.
+     * Put a result whose cosine with an earlier one is at least {@code cosine} on its stack: a burst, copies. Only the
+     * first is a result; the others are its {@code copies}. 0.97 works well; a value over 1, the default, stacks none.
      */
-    public void hideDuplicates(float cosine) {
-        finder.hideDuplicates(cosine);
+    public void stackDuplicates(float cosine) {
+        finder.stackDuplicates(cosine);
     }
 
     /** The number of photos in each folder, excluded folders too, as of the last listing of the phone's photos. */
