@@ -84,7 +84,8 @@ class FakePhone:
         """Return a photo's current path in the index."""
         file = str(self.folder / volume / name)
         (number,) = [i for i, path in self.volumes[volume].items() if path == file]
-        return f"content://media/{volume}/images/media/{number}"
+        kind = "video" if name.endswith(".mp4") else "images"
+        return f"content://media/{volume}/{kind}/media/{number}"
 
     def name(self, path: str) -> str:
         volume, number = path.split("/")[2 + 1], path.split("/")[-1]

@@ -9,9 +9,11 @@ import re
 from mcad_mobile.data.photo_formats import VIDEO_SUFFIXES, is_video
 
 MARK = "#t="
-# No video's own name ends like that: its suffix would be .000, not a video's.
+# No video's own name ends like that: its suffix would be .000, not a video's. Android's names have
+# no suffix, and before Android 10 end in a volume.
 _MOMENT = re.compile(
-    rf"(.+(?:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))})){MARK}(\d+)\.(\d\d\d)",
+    rf"(.+(?:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))}|/video/media/\d+(?:#[^#=]+)?))"
+    rf"{MARK}(\d+)\.(\d\d\d)",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -52,11 +52,12 @@ final class FakePhone implements PhotoLibrary {
             JsonFields photos = volume.object("photos");
             for (String id : volume.list("order", String.class)) {
                 Path photo = Paths.get(photos.string(id));
-                String kind = "image/" + photos.string(id).replaceAll(".*\\.", "").replace("jpg", "jpeg");
+                String suffix = photos.string(id).replaceAll(".*\\.", "");
+                String kind = suffix.equals("mp4") ? "video/mp4" : "image/" + suffix.replace("jpg", "jpeg");
                 long modifiedMs = Files.getLastModifiedTime(photo).toMillis();
                 JsonFields taken = document.object("taken");
                 String folder = photos.string(id).replaceAll(".*/" + name + "/(.*?)/?[^/]*$", "$1");
-                items.add(new Item("content://media/" + name + "/images/media/" + id, modifiedMs, Files.size(photo), kind,
+                items.add(new Item("content://media/" + name + (suffix.equals("mp4") ? "/video" : "/images") + "/media/" + id, modifiedMs, Files.size(photo), kind,
                     folder, taken.has(photos.string(id)) ? taken.integer(photos.string(id)) : modifiedMs));
             }
         }
@@ -83,10 +84,9 @@ final class FakePhone implements PhotoLibrary {
                 Files.write(log, (path + "\n").getBytes(StandardCharsets.UTF_8), StandardOpenOption.APPEND);
             }
             for (JsonFields volume : document().objects("volumes")) {
-                String start = "content://media/" + volume.string("name") + "/images/media/";
-                if (path.startsWith(start)) {
+                if (MediaPath.volume(path).equals(volume.string("name"))) {
                     return Files.newInputStream(Paths.get(volume.object("photos").string(
-                        path.substring(start.length()))));
+                        path.substring(path.lastIndexOf('/') + 1))));
                 }
             }
             throw new FileNotFoundException(path);

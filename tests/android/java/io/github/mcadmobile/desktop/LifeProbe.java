@@ -655,7 +655,8 @@ final class LifeProbe {
         return new Filter(
             request.has("folders") ? new HashSet<>(request.list("folders", String.class)) : Collections.emptySet(),
             request.has("from_ms") ? request.integer("from_ms") : Long.MIN_VALUE,
-            request.has("until_ms") ? request.integer("until_ms") : Long.MAX_VALUE);
+            request.has("until_ms") ? request.integer("until_ms") : Long.MAX_VALUE,
+            Filter.Kind.valueOf(request.has("kind") ? request.string("kind") : "ANY"));
     }
 
     private Object state() {
@@ -671,12 +672,14 @@ final class LifeProbe {
         List<Object> paths = new ArrayList<>();
         List<Object> scores = new ArrayList<>();
         List<Object> copies = new ArrayList<>();
+        List<Object> moments = new ArrayList<>();
         for (SearchEngine.Result result : found.results()) {
             paths.add(result.path());
             scores.add(result.score());
             copies.add(result.copies());
+            moments.add(result.atMs() < 0 ? null : result.moments());
         }
-        return JsonFields.of("paths", paths, "scores", scores, "copies", copies, "truncated", found.truncated(), "unknown",
+        return JsonFields.of("paths", paths, "scores", scores, "copies", copies, "moments", moments, "truncated", found.truncated(), "unknown",
             found.unknown());
     }
 

@@ -340,7 +340,7 @@ public final class ScreensTest extends AppTestCase {
         press(R.id.only_charging);
         waitFor("the choice", () -> MediaSearch.isOnlyWhileCharging(app()));
         ActivityController<SearchActivity> above = open(SearchActivity.class);
-        above.get().onOptionsItemSelected(new RoboMenuItem(R.id.stack_duplicates));
+        above.get().onOptionsItemSelected(new RoboMenuItem(R.id.stack_duplicates).setChecked(true));
         assertEquals("one choice for all screens", menu(above.get()).findItem(R.id.stack_duplicates).isChecked(),
             isTicked(R.id.stack_duplicates));
         close(above);

@@ -4,6 +4,7 @@ import io.github.mcadmobile.engine.base.IoSupplier;
 import io.github.mcadmobile.engine.base.Npy;
 import io.github.mcadmobile.engine.base.Vectors;
 import io.github.mcadmobile.engine.index.Hits;
+import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.engine.index.PassingRows;
 import io.github.mcadmobile.engine.index.PhotoIndex;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
@@ -28,12 +29,17 @@ import org.jspecify.annotations.Nullable;
 /** Searches by words with a bundle's towers, each loaded when first needed. Not thread-safe. */
 public final class SearchEngine implements AutoCloseable {
     /**
-     * A found photo: its indexed path, its cosine with the query, and the paths of the near duplicates, also found, that
-     * it stands for.
+     * A found photo or video.
+     *
+     * @param path its indexed path
+     * @param score its cosine with the query; of a video, its best moment's
+     * @param copies the paths of the near duplicates, also found, that it stands for
+     * @param atMs of a video, its best moment in ms; -1 for a photo
+     * @param moments of a video, those of its moments that were found, in ms, best first
      */
-    public record Result(String path, float score, List<String> copies) {
+    public record Result(String path, float score, List<String> copies, long atMs, List<Long> moments) {
         public Result(String path, float score) {
-            this(path, score, Collections.emptyList());
+            this(path, score, Collections.emptyList(), Moments.NONE, Collections.emptyList());
         }
     }
 
@@ -153,29 +159,37 @@ public final class SearchEngine implements AutoCloseable {
         long tokenized = System.nanoTime();
         float[] embedding = embedder.embed(tokens);
         long embedded = System.nanoTime();
-        Hits hits = nearest(index, embedding, k, rows);
-        List<Result> results = results(hits);
+        Nearest nearest = nearest(index, embedding, k, rows);
         long done = System.nanoTime();
         Map<String, Double> ms = new LinkedHashMap<>();
         ms.put("tokenize", (tokenized - started) / NS_PER_MS);
         ms.put("text", (embedded - tokenized) / NS_PER_MS);
-        ms.put("scan", hits.scanMs());
-        ms.put("rescore", hits.rescoreMs());
+        ms.put("scan", nearest.hits.scanMs());
+        ms.put("rescore", nearest.hits.rescoreMs());
         ms.put("total", (done - started) / NS_PER_MS);
-        return new Found(results, ms, tokens.truncated(), tokenizer.unknownWords(query));
+        return new Found(nearest.files, ms, tokens.truncated(), tokenizer.unknownWords(query));
     }
 
-    private static Hits nearest(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows)
+    private record Nearest(Hits hits, List<Result> files) {}
+
+    /** The {@code k} nearest files. Moments of a video that was found may crowd out others. */
+    private static Nearest nearest(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows)
             throws IOException {
-        return rows == null ? index.search(embedding, k) : index.search(embedding, k, rows);
+        for (int asked = k;; asked = (int) Math.min(4L * asked, Integer.MAX_VALUE / 2)) {
+            Hits hits = rows == null ? index.search(embedding, asked) : index.search(embedding, asked, rows);
+            List<Result> files = files(hits);
+            if (files.size() >= k || hits.paths().length < asked) {
+                return new Nearest(hits, files.subList(0, Math.min(k, files.size())));
+            }
+        }
     }
 
     /** The {@code k} photos nearest to an embedding [dim] of unit length, such as that of a photo not in the index. */
     public static Found moreLike(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows)
             throws IOException {
         long started = System.nanoTime();
-        Hits hits = nearest(index, embedding, k, rows);
-        return new Found(results(hits), times(hits, started), false, Collections.emptyList());
+        Nearest nearest = nearest(index, embedding, k, rows);
+        return new Found(nearest.files, times(nearest.hits, started), false, Collections.emptyList());
     }
 
     /** The {@code k} photos most like an indexed photo, without that photo. McadException if it is not indexed. */
@@ -314,12 +328,21 @@ public final class SearchEngine implements AutoCloseable {
         return Vectors.normalized(tower.run(tokenizer.inputs(tokens)));
     }
 
-    private static List<Result> results(Hits hits) {
-        List<Result> results = new ArrayList<>();
+    /** The files of rows, each video once. */
+    private static List<Result> files(Hits hits) {
+        Map<String, Result> files = new LinkedHashMap<>();
         for (int i = 0; i < hits.paths().length; i++) {
-            results.add(new Result(hits.paths()[i], hits.scores()[i]));
+            String file = Moments.file(hits.paths()[i]);
+            float score = hits.scores()[i];
+            long ms = Moments.ms(hits.paths()[i]);
+            if (ms == Moments.NONE) {
+                files.put(file, new Result(file, score));
+            } else {
+                files.computeIfAbsent(file, video -> new Result(
+                    video, score, Collections.emptyList(), ms, new ArrayList<>())).moments().add(ms);
+            }
         }
-        return results;
+        return new ArrayList<>(files.values());
     }
 
     /** Free the image tower, which searches by words do not need. */

@@ -1,6 +1,7 @@
 package io.github.mcadmobile.gallery;
 
 import io.github.mcadmobile.engine.index.Membership;
+import io.github.mcadmobile.engine.index.Moments;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -34,8 +35,10 @@ final class ChangedPhotos {
         BitSet work = new BitSet();
         List<PhotoLibrary.Item> items = listing.items();
         Integer[] byPath = new Integer[items.size() + listing.leftOut().size()];
+        String[] rows = new String[byPath.length];
         Arrays.setAll(byPath, i -> i);
-        Arrays.sort(byPath, (a, b) -> Membership.order(item(listing, a).path(), item(listing, b).path()));
+        Arrays.setAll(rows, i -> Moments.firstRow(item(listing, i).path()));
+        Arrays.sort(byPath, (a, b) -> Membership.order(rows[a], rows[b]));
         boolean more = changes.advance(library, membership);
         String before = "";
         for (int number : byPath) {
@@ -45,7 +48,7 @@ final class ChangedPhotos {
             }
             before = item.path();
             int order = -1;
-            while (more && (order = membership.compareTo(item.path())) < 0) {
+            while (more && (order = membership.compareTo(rows[number])) < 0) {
                 changes.unlisted.add(known(membership));
                 more = changes.advance(library, membership);
             }

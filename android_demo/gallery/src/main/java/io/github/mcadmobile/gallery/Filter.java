@@ -9,36 +9,49 @@ import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Restricts a search to some folders (Android's albums are folders) and to a period.
+ * Restricts a search to some folders (Android's albums are folders), to a period, and to photos or videos.
  *
  * @param folders as {@link PhotoLibrary.Item#folder} names them; empty for all
  * @param fromMs start of the period, inclusive, in ms since 1970
  * @param untilMs end of the period, exclusive
  */
-public record Filter(Set<String> folders, long fromMs, long untilMs) {
+public record Filter(Set<String> folders, long fromMs, long untilMs, Kind kind) {
+    /** What is searched. */
+    public enum Kind { ANY, PHOTO, VIDEO }
+
     public static final Filter ALL = new Filter(Collections.emptySet(), Long.MIN_VALUE, Long.MAX_VALUE);
+
+    /** Photos and videos. */
+    public Filter(Set<String> folders, long fromMs, long untilMs) {
+        this(folders, fromMs, untilMs, Kind.ANY);
+    }
 
     /** This filter with other folders; none for all. */
     public Filter inFolders(Collection<String> names) {
-        return new Filter(new HashSet<>(names), fromMs, untilMs);
+        return new Filter(new HashSet<>(names), fromMs, untilMs, kind);
+    }
+
+    /** This filter for photos or videos only. */
+    public Filter of(Kind only) {
+        return new Filter(folders, fromMs, untilMs, only);
     }
 
     /** This filter from {@code first} to {@code last}, whole days in {@code zone}; null leaves that end open. */
     public Filter taken(@Nullable LocalDate first, @Nullable LocalDate last, ZoneId zone) {
         return new Filter(folders, first == null ? Long.MIN_VALUE : start(first, zone),
-            last == null ? Long.MAX_VALUE : start(last.plusDays(1), zone));
+            last == null ? Long.MAX_VALUE : start(last.plusDays(1), zone), kind);
     }
 
     boolean isAll() {
-        return folders.isEmpty() && !isTimed();
+        return folders.isEmpty() && !isTimed() && kind == Kind.ANY;
     }
 
     public boolean isTimed() {
         return fromMs != Long.MIN_VALUE || untilMs != Long.MAX_VALUE;
     }
 
-    boolean passes(String folder, long takenMs) {
-        return takenMs >= fromMs && takenMs < untilMs && (folders.isEmpty() || folders.contains(folder));
+    boolean passes(String folder, long takenMs, boolean video) {
+        return (kind == Kind.ANY || video == (kind == Kind.VIDEO)) && takenMs >= fromMs && takenMs < untilMs && (folders.isEmpty() || folders.contains(folder));
     }
 
     private static long start(LocalDate day, ZoneId zone) {

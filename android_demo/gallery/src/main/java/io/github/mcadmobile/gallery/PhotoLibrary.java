@@ -13,7 +13,7 @@ import java.util.stream.Collectors;
 /** A source of photos: a phone's media store or a folder. */
 public interface PhotoLibrary {
     /**
-     * A photo.
+     * A photo or video.
      *
      * @param path its path in the index
      * @param modifiedMs when its file was last changed, in ms since 1970
@@ -21,7 +21,11 @@ public interface PhotoLibrary {
      * @param folder its folder, as the user can choose it, such as "DCIM/Camera"
      * @param takenMs when it was taken, in ms since 1970; {@code modifiedMs} if unknown
      */
-    record Item(String path, long modifiedMs, long bytes, String kind, String folder, long takenMs) {}
+    record Item(String path, long modifiedMs, long bytes, String kind, String folder, long takenMs) {
+        public boolean isVideo() {
+            return kind.startsWith("video/");
+        }
+    }
 
     /**
      * The photos that the app can see now.

@@ -28,11 +28,12 @@ import java.util.zip.CheckedOutputStream;
 final class PhotoMetadata {
     private static final String NAME = "metadata.bin";
     private static final String HINT = "The app writes it again when it lists the phone's photos.";
-    private static final int MAGIC = 0x4d434631; // MCF1
+    private static final int MAGIC = 0x4d434632; // MCF2
     private static final int BUFFER = 1 << 16;
 
     /** Hashed paths, ascending. */
     private final long[] keys;
+    /** Twice the number of the folder, and one more for a video. */
     private final int[] folders;
     private final long[] taken;
     private final List<String> names;
@@ -63,7 +64,7 @@ final class PhotoMetadata {
                 folderNumbers.put(item.folder(), folder);
                 names.add(item.folder());
             }
-            metadata.folders[at] = folder;
+            metadata.folders[at] = 2 * folder + (item.isVideo() ? 1 : 0);
             metadata.taken[at] = item.takenMs();
         }
         return metadata;
@@ -75,15 +76,15 @@ final class PhotoMetadata {
     }
 
     boolean passes(int number, Filter filter, Folders chosen) {
-        String folder = names.get(folders[number]);
-        return chosen.takes(folder) && filter.passes(folder, taken[number]);
+        String folder = names.get(folders[number] >> 1);
+        return chosen.takes(folder) && filter.passes(folder, taken[number], (folders[number] & 1) == 1);
     }
 
     /** The number of photos per folder name. */
     Map<String, Integer> folders() {
         int[] counts = new int[names.size()];
         for (int folder : folders) {
-            counts[folder]++;
+            counts[folder >> 1]++;
         }
         Map<String, Integer> all = new TreeMap<>();
         for (int i = 0; i < counts.length; i++) {

@@ -149,7 +149,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     public List<PhotoLibrary.Item> recent(int most, Filter filter) throws IOException {
         Folders chosen = photos.chosen();
         return setup.library().recent(
-            most, item -> chosen.takes(item.folder()) && filter.passes(item.folder(), item.takenMs()));
+            most, item -> chosen.takes(item.folder()) && filter.passes(item.folder(), item.takenMs(), item.isVideo()));
     }
 
     /**

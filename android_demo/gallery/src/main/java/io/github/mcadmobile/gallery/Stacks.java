@@ -17,7 +17,8 @@ record Stacks(PhotoIndex index, float threshold, int most, List<float[]> embeddi
     /** Add a result to the first stack that it resembles, or begin another; results come best first. */
     void add(SearchEngine.Result result) throws IOException {
         if (threshold <= 1) {
-            float[] embedding = index.embedding(result.path());
+            // Videos with a moment in common are not the same.
+            float[] embedding = result.atMs() < 0 ? index.embedding(result.path()) : new float[index.dim()];
             for (int stack = 0; stack < embeddings.size(); stack++) {
                 if (Vectors.cosine(embeddings.get(stack), embedding) >= threshold) {
                     results.get(stack).copies().add(result.path());
@@ -29,7 +30,8 @@ record Stacks(PhotoIndex index, float threshold, int most, List<float[]> embeddi
             }
         }
         if (results.size() < most) {
-            results.add(new SearchEngine.Result(result.path(), result.score(), new ArrayList<>()));
+            results.add(new SearchEngine.Result(
+                result.path(), result.score(), new ArrayList<>(), result.atMs(), result.moments()));
         }
     }
 }

@@ -93,10 +93,18 @@ public final class IndexWriter implements Closeable {
     }
 
     /**
-     * Keep the embedding of a committed photo whose file was touched or moved, replacing any photo at {@code to}. False
-     * if there is no such photo.
+     * Keep the embeddings of a committed photo or video whose file was touched or moved, replacing any photo at {@code
+     * to}. False if there is no such file.
      */
     public boolean move(String from, String to, int stamp, int contentStamp) throws IOException {
+        boolean found = false;
+        for (String row : rows(from)) {
+            found |= moveRow(row, to + row.substring(from.length()), stamp, contentStamp);
+        }
+        return found;
+    }
+
+    private boolean moveRow(String from, String to, int stamp, int contentStamp) throws IOException {
         byte[] old = PathBytes.of(from);
         byte[] raw = PathBytes.of(to);
         for (int s = 0; s < segments.size(); s++) {
@@ -113,13 +121,36 @@ public final class IndexWriter implements Closeable {
         return false;
     }
 
-    /** Delete a photo; false if there is none. */
+    /** Delete a photo, or a video with all its moments; false if there is none. */
     public boolean delete(String path) throws IOException {
-        byte[] raw = PathBytes.of(path);
-        boolean existed = markDeleted(raw);
-        existed |= pending.remove(raw) != null;
+        boolean existed = false;
+        for (String row : rows(path)) {
+            byte[] raw = PathBytes.of(row);
+            existed |= markDeleted(raw) | pending.remove(raw) != null;
+        }
         changed |= existed;
         return existed;
+    }
+
+    /** The paths of a file's rows: of a video, one for each moment. */
+    private Set<String> rows(String file) throws IOException {
+        if (!Moments.isVideo(file)) {
+            return Set.of(file);
+        }
+        byte[] first = PathBytes.of(file + Moments.MARK);
+        byte[] end = PathBytes.of(file + "#t>"); // sorts after all of its rows
+        Set<String> rows = new TreeSet<>();
+        for (byte[] row : pending.subMap(first, end).keySet()) {
+            rows.add(PathBytes.toString(row));
+        }
+        for (LiveSegment live : segments) {
+            PathTable paths = live.segment().paths;
+            for (int row = paths.from(first); row < paths.from(end); row++) {
+                rows.add(PathBytes.toString(paths.at(row)));
+            }
+        }
+        rows.removeIf(row -> !Moments.file(row).equals(file));
+        return rows;
     }
 
     /** Mark the committed photo at a path as deleted. */

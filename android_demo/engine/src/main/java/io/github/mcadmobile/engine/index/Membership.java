@@ -5,7 +5,7 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Iterates over all live photos of a commit by ascending path, with their stamps. Holds one block of paths per segment
+ * Iterates over all live photos and videos of a commit by the path of their first row, with their stamps. Holds one block of paths per segment
  * in memory, however many photos there are. Valid while its commit is open.
  */
 public final class Membership {
@@ -20,8 +20,16 @@ public final class Membership {
         }
     }
 
-    /** Advance to the next photo; false after the last. */
+    /** Advance to the next file; false after the last. */
     public boolean next() throws IOException {
+        boolean more = nextRow();
+        while (more && Moments.ms(PathBytes.toString(current.path)) > 0) {
+            more = nextRow();
+        }
+        return more;
+    }
+
+    private boolean nextRow() throws IOException {
         if (current != null) {
             current.advance();
         }
@@ -35,7 +43,7 @@ public final class Membership {
     }
 
     public String path() {
-        return PathBytes.toString(current.path);
+        return Moments.file(PathBytes.toString(current.path));
     }
 
     /** Identifies the state of the file that was embedded: see docs/index-format.md. */
@@ -48,9 +56,9 @@ public final class Membership {
         return current.live.segment().stamps.get(2 * current.row + 1);
     }
 
-    /** Negative if this photo's path sorts before {@code path}, 0 if they are equal. */
-    public int compareTo(String path) throws IOException {
-        return PathBytes.compare(current.path, PathBytes.of(path));
+    /** Negative if this file's first row sorts before {@code row}, 0 if they are equal. */
+    public int compareTo(String row) throws IOException {
+        return PathBytes.compare(current.path, PathBytes.of(row));
     }
 
     /** Compare paths in this order: by their bytes. */

@@ -38,6 +38,12 @@ final class PathTable {
 
     /** The row of a path, or -1. */
     int find(byte[] path) throws IOException {
+        int row = from(path);
+        return row < count && Arrays.equals(at(row), path) ? row : -1;
+    }
+
+    /** The first row whose path does not sort before {@code path}. */
+    int from(byte[] path) throws IOException {
         int low = 0;
         int high = (count + BLOCK - 1) / BLOCK;
         while (low < high) {
@@ -48,16 +54,11 @@ final class PathTable {
                 high = middle;
             }
         }
-        if (low == 0) {
-            return -1;
+        int row = Math.max(0, low - 1) * BLOCK;
+        while (row < Math.min(low * BLOCK, count) && PathBytes.compare(at(row), path) < 0) {
+            row++;
         }
-        byte[][] inside = block(low - 1);
-        for (int i = 0; i < inside.length; i++) {
-            if (Arrays.equals(inside[i], path)) {
-                return (low - 1) * BLOCK + i;
-            }
-        }
-        return -1;
+        return row;
     }
 
     private byte[][] block(int number) throws IOException {

@@ -149,9 +149,9 @@ public final class PhotoIndex implements Closeable {
         return PassingRows.of(segments, known.of(segments), passes);
     }
 
-    /** The stored embedding [dim] of a photo, of about unit length; null if it is not indexed. */
+    /** The stored embedding [dim] of a photo, or of a video's start, of about unit length; null if it is not indexed. */
     public float[] embedding(String path) throws IOException {
-        byte[] raw = PathBytes.of(path);
+        byte[] raw = PathBytes.of(Moments.firstRow(path));
         for (LiveSegment live : segments) {
             int row = live.segment().paths.find(raw);
             if (row >= 0 && !live.isDeleted(row)) {

@@ -68,7 +68,7 @@ public final class RowNumbers {
     private int[] read(Segment segment) throws IOException {
         int[] numbers = new int[segment.photos];
         for (int row = 0; row < numbers.length; row++) {
-            numbers[row] = numbering.of(key(segment.paths.at(row)));
+            numbers[row] = numbering.of(key(Moments.file(segment.paths.at(row))));
         }
         return numbers;
     }
