@@ -90,7 +90,6 @@ def _build_rung(
         job,
         *plan,
         request.target,
-        method="min-max" if chosen is None else chosen.method,
         four_bit_weights=frozenset() if chosen is None else chosen.four_bit_weights,
         keep_precision=request.precisions is not None,
         compile_context=None if request.cloud is None else request.cloud.compile,

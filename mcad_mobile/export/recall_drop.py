@@ -124,13 +124,6 @@ class RecallMeter:
         found = {name: self._embeddings[candidate] for name, candidate in towers.items()}
         return recall_drop(self.float_retrieval, self._retrieval({**self._float, **found}))
 
-    def loses_least(self, candidates: Sequence[Candidate]) -> Candidate:
-        """Return the candidate of one tower that loses least while the other tower is in float."""
-        if len(candidates) == 1:
-            return candidates[0]
-        self.embed(candidates)
-        return min(candidates, key=lambda candidate: self.drop({candidate.tower: candidate}).points)
-
     @cached_property
     def float_retrieval(self) -> Retrieval:
         """Retrieval by the float student."""

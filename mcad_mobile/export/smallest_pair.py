@@ -162,7 +162,7 @@ def choose_precisions(
     ranked, tried, left_out = {}, {}, ""
     for name, job in prepared.jobs.items():
         made_by = backend_of(tower_plans(name, target)[0].runtime)
-        candidates, ranked[name] = made_by.candidates(job, target, meter.loses_least)
+        candidates, ranked[name] = made_by.candidates(job, target)
         # Even a tower that is far from its student tells a few photos apart.
         tried[name], sentence = acceptable(name, candidates, standard)
         left_out += sentence

@@ -22,15 +22,6 @@ from mcad_mobile.engine.towers.protocol import summary
 from mcad_mobile.export.float_onnx import export_onnx
 from mcad_mobile.export.parity import measure_parity
 from mcad_mobile.export.quantization.four_bits import FourBits
-from mcad_mobile.export.quantization.ranges import (
-    CalibrationMethod,
-    Histogram,
-    Ranges,
-    activations,
-    cut,
-    histograms,
-    singles,
-)
 from mcad_mobile.export.quantization.smoothing import smooth
 
 CpuScheme = Literal["dynamic", "smoothed", "everywhere", "products", "inner_convolutions", "reader"]
@@ -86,17 +77,6 @@ class TowerJob:
         smooth(model, self.samples)
         onnx.save(model, path)
         return path
-
-    def ranges(self, method: CalibrationMethod) -> Ranges | None:
-        """Return activation ranges in `float_onnx`; None for min-max, which quantizers compute."""
-        if method == "min-max":
-            return None
-        return {name: cut(found, method) for name, found in self._histograms.items()}
-
-    @cached_property
-    def _histograms(self) -> dict[str, Histogram]:
-        model = onnx.load(self.float_onnx)
-        return histograms(activations(model), singles(model, self.samples))
 
     def cosine(self, path: Path, load: Callable[[Path], LoadedTower]) -> float:
         """Return the mean cosine of a written model to float, computed once per file."""

@@ -141,7 +141,7 @@ def test_bundles_share_rungs_and_steps_are_told_in_their_order(
         job = order.tower
         corrected = job is prepared.jobs[job.name] and job.uncorrected is not None
         about = (job.name, order.runtime, order.precision, order.target.id)
-        way = (order.keep_precision, order.method, *order.four_bit_weights)
+        way = (order.keep_precision, *order.four_bit_weights)
         built.append((*about, corrected, *way))
         path = folder / f"{job.name}_{order.runtime}_{order.precision}.onnx"
         path.write_text(job.name)
@@ -167,7 +167,7 @@ def test_bundles_share_rungs_and_steps_are_told_in_their_order(
         request = BundleRequest(find_target(chip), out)
         made[chip], warned = build(prepared, request, standard, rungs, out)
         assert warned == []
-    whole = (False, "min-max")
+    whole = (False,)
     assert built == [
         ("image", "qnn", "w8a16", "snapdragon-8-gen-3", True, *whole),
         ("image", "onnx", "int8", "snapdragon-8-gen-3", True, *whole),
@@ -207,7 +207,7 @@ def test_bundles_share_rungs_and_steps_are_told_in_their_order(
     chosen = {
         "image": Candidate("image", "int8", "near", 1, 1, tmp_path, None),
         "text": Candidate(
-            "text", "mixed", "few", 1, 1, tmp_path, None, "mse", four_bit_weights=frozenset("w")
+            "text", "mixed", "few", 1, 1, tmp_path, None, four_bit_weights=frozenset("w")
         ),
     }
     precisions = {name: candidate.precision for name, candidate in chosen.items()}
@@ -215,7 +215,7 @@ def test_bundles_share_rungs_and_steps_are_told_in_their_order(
     request = BundleRequest(find_target("cpu"), out, precisions=precisions, chosen=chosen)
     del built[:]
     build(prepared, request, standard, rungs, out)
-    assert built == [("text", "onnx", "mixed", "cpu", False, True, "mse", "w")]
+    assert built == [("text", "onnx", "mixed", "cpu", False, True, "w")]
     assert made["SM8650"].target.htp_arch == 75 and made["cpu"].target.htp_arch is None
 
 

@@ -1,21 +1,12 @@
-"""What a search for precisions chooses among, and where its ranges come from."""
+"""What a search for precisions chooses among."""
 
 from __future__ import annotations
 
-import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
-from mcad_mobile.engine.towers.litert import LiteRTTower
-from mcad_mobile.export.backends.litert import quantize as litert
-from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
 from mcad_mobile.export.backends.onnx import quantize as cpu
 from mcad_mobile.export.backends.onnx.mixed_precision import cpu_candidates, sensitivities
-from mcad_mobile.export.parity import measure_parity
-from mcad_mobile.export.quantization.ranges import METHODS
-from tests.export.test_tower_job import LoudChannel, Residual, cosine_of, job_of
-from tests.support.pythons import needs_litert
+from tests.export.test_tower_job import LoudChannel, Residual, job_of
 
 pytestmark = pytest.mark.usefixtures("traced_once")
 
@@ -26,49 +17,28 @@ def job(tmp_path_factory):
     return job_of(Residual(1), tmp_path_factory.mktemp("job"), rare=20)
 
 
-def step_of_pixels(path) -> float:
-    graph = onnx.load(path).graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    (scale,) = {
-        float(numpy_helper.to_array(constants[node.input[1]]))
-        for node in graph.node
-        if node.op_type == "QuantizeLinear" and node.input[0] == "pixels"
-    }
-    return scale
+def test_weights_have_4_bits_in_the_order_of_what_they_cost(job):
+    ranked = sensitivities(job)
+    whole, eight, *mixed = cpu_candidates(job, ranked)
+    assert (whole.precision, eight.precision) == ("fp32", "int8")
+    assert not eight.four_bit_weights
+    counts = [0]
+    for candidate in mixed:
+        count = len(candidate.four_bit_weights)
+        assert candidate.precision == "mixed"
+        assert candidate.label == f"{count} of 8 weights in 4 bits"
+        assert candidate.four_bit_weights == {weight.name for weight in ranked[:count]}
+        assert candidate.bytes == candidate.path.stat().st_size
+        counts.append(count)
+    assert counts == sorted({*counts}) and counts[-1] == 8
 
 
-@pytest.mark.parametrize(
-    "best",
-    [pytest.param(best, marks=[] if best == "mse" else pytest.mark.slow) for best in METHODS],
-)
-def test_mixes_have_the_ranges_of_the_8_bits_that_lose_least(job, best):
-    def loses_least(eight):
-        assert [recipe.method for recipe in eight] == list(METHODS)
-        return eight[METHODS.index(best)]
-
-    found = cpu_candidates(job, sensitivities(job), loses_least)
-    unquantized, eight, mixed = found[0], found[1 : 1 + len(METHODS)], found[1 + len(METHODS) :]
-    assert unquantized.precision == "fp32"
-    assert {recipe.precision for recipe in eight} == {"int8"}
-    assert (
-        len({recipe.weight_bytes for recipe in eight}) == 1
-    )  # so that recall decides between them
-    assert len({step_of_pixels(recipe.path) for recipe in eight}) == len(METHODS)
-    assert mixed
-    expected = step_of_pixels(eight[METHODS.index(best)].path)
-    for recipe in mixed:
-        assert (recipe.precision, recipe.method) == ("mixed", best)
-        assert ("ranges by" in recipe.label) == (best != "min-max")
-        assert step_of_pixels(recipe.path) == expected
-
-
-def test_ranges_are_tried_where_they_are_calibrated(tmp_path):
-    """A transformer's are found at run time."""
+def test_a_tower_without_such_weights_is_tried_in_float_and_8_bits(tmp_path):
     job = job_of(LoudChannel(1), tmp_path)
-    whole, eight = cpu_candidates(job, [], lambda candidates: candidates[0])
+    whole, eight = cpu_candidates(job, [])
     assert (whole.precision, whole.path) == ("fp32", job.cpu_onnx)
     assert whole.bytes == whole.weight_bytes == job.cpu_onnx.stat().st_size
-    assert (eight.precision, eight.method) == ("int8", "min-max")
+    assert eight.precision == "int8"
 
 
 def test_weights_whose_numbers_cost_least_come_first(job):
@@ -82,35 +52,12 @@ def test_weights_whose_numbers_cost_least_come_first(job):
     }
 
 
-def test_other_weights_in_4_bits_and_other_ranges_are_other_files(job):
+def test_other_weights_in_4_bits_are_other_files(job):
     names = [*cpu.each_weight_in_four_bits(job)]
     written = {}
     for count in (0, 1, 2):
-        for method in METHODS[:2]:
-            weights = frozenset(names[:count])
-            path = cpu.quantize_tower(job, "everywhere", weights, method)
-            written[path] = path.read_bytes()
-            assert cpu.quantize_tower(job, "everywhere", weights, method) == path
-    assert len(set(written.values())) == len(written) == 6
-
-
-def test_cutting_off_a_rare_extreme_leaves_a_tower_nearer_to_float(job):
-    scheme, _ = cpu.choose_scheme(job)
-    found = {
-        method: cosine_of(job, cpu.quantize_tower(job, scheme, method=method)) for method in METHODS
-    }
-    assert found["mse"] > found["min-max"]
-    assert found["percentile"] > found["min-max"]
-
-
-@needs_litert
-def test_a_tflite_gets_the_ranges_as_well(job):
-    cosines, steps = {}, {}
-    for method in ("min-max", "percentile"):
-        path = litert.quantize_tower(job, "w8a8", method)
-        (pixels,), output = stored_specs(path, channels_last(job.inputs), job.output)
-        tower = LiteRTTower(path, (pixels,), (output,))
-        cosines[method] = measure_parity(job.expected, tower(job.validation)).cosine_mean
-        steps[method] = np.float32(pixels.scale)
-    assert steps["percentile"] < steps["min-max"]
-    assert cosines["percentile"] > cosines["min-max"]
+        weights = frozenset(names[:count])
+        path = cpu.quantize_tower(job, "everywhere", weights)
+        written[path] = path.read_bytes()
+        assert cpu.quantize_tower(job, "everywhere", weights) == path
+    assert len(set(written.values())) == len(written) == 3

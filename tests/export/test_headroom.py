@@ -22,12 +22,7 @@ from mcad_mobile.export.backends.litert.flatbuffer import operators
 from mcad_mobile.export.backends.litert.quantize import quantize_litert
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
-from mcad_mobile.export.quantization.ranges import (
-    HEADROOM,
-    cut,
-    histograms,
-    ranges_with_headroom,
-)
+from mcad_mobile.export.quantization.ranges import HEADROOM, ranges_with_headroom
 from tests.support.pythons import needs_litert
 
 SIDE, WIDTH, TOKENS = 16, 64, 6
@@ -160,31 +155,6 @@ def test_a_tflite_has_the_same_headroom(precision, stream, bits, headroom, cut_s
     ):
         least, largest = min(float(values.min()), 0.0), float(values.max())
         assert scales[name] == pytest.approx(step_of(least, largest, count) * factor, rel=1e-2)
-
-
-@needs_litert
-@pytest.mark.parametrize("stream", [False, True])
-@torch.no_grad()
-def test_rare_values_of_8_bits_are_cut_and_those_of_a_16_bit_stream_are_not(
-    stream, cut_source, tmp_path
-):
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randn((64, 3, SIDE, SIDE), generator=generator)
-    pixels[-1, :2, 0, 0] = 30  # of 49,152 values
-    out = tmp_path / "integer.tflite"
-    given = {"pixels": pixels.numpy()}
-    quantize_litert(cut_source, out, given, PIXELS, "w8a8", "percentile", stream=stream)
-    scales, names = scales_and_tensors(cut_source, out)
-    names[0] += "_quantized" * stream
-    for number, (name, values) in enumerate(zip(names, values_of_cut(pixels), strict=True)):
-        least, largest = min(float(values.min()), 0.0), float(values.max())
-        if stream and number == 3:
-            expected = step_of(least, largest, 16) * HEADROOM[16]
-        else:
-            seen = histograms(lambda single: single, [{"x": row[None].numpy()} for row in values])
-            expected = step_of(*cut(seen["x"], "percentile"), 8)
-        assert scales[name] == pytest.approx(expected, rel=2e-2), number
-    assert scales[names[0]] < 30 / 255 / 2
 
 
 @pytest.mark.parametrize(("architecture", "headroom"), [(68, 1.0), (69, 1.0), (73, HEADROOM[16])])

@@ -10,7 +10,6 @@ import pytest
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.engine.towers.qnn import QnnTower
-from mcad_mobile.export.backends import backend_of
 from mcad_mobile.export.build import BundleRequest, tower_plans
 from mcad_mobile.export.export_report import read_report
 from mcad_mobile.export.pipeline import ExportOptions, export
@@ -27,9 +26,6 @@ pytestmark = pytest.mark.usefixtures("traced_once")
 
 # Points of mR that a tower in this precision costs here: towers of random weights lose nothing.
 COSTS = {"w4a16": 2.0, "w8a8": 0.3, "w8a16": 0.0}
-# What cutting off rare values brings or costs on top, where activations have 8 bits.
-CUTS = {"min-max": 0.0, "percentile": 0.1, "entropy": 5.0, "mse": -0.1}
-CUT = {"w8a8", *(f"w8a8, ranges by {method}" for method in CUTS if method != "min-max")}
 SIMULATED = 2
 
 
@@ -46,7 +42,7 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
     real = RecallMeter.drop
 
     def dearer(self, towers):
-        cost = sum(COSTS[recipe.precision] + CUTS[recipe.method] for recipe in towers.values())
+        cost = sum(COSTS[recipe.precision] for recipe in towers.values())
         found = real(self, towers)
         # What the files find is near what float ones do, where there are photos enough to tell.
         assert abs(found.points) < 10
@@ -72,19 +68,6 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
     return run
 
 
-def built_methods(monkeypatch, runtime) -> dict[str, str]:
-    """By tower, the calibration method of the rungs that this backend builds from now on."""
-    found: dict[str, str] = {}
-    build = backend_of(runtime).build
-
-    def noted(order, folder):
-        found[order.tower.name] = order.method
-        return build(order, folder)
-
-    replace_methods(monkeypatch, runtime, build=noted)
-    return found
-
-
 @pytest.fixture
 def low_cosines(monkeypatch):
     """Every quantized tower is too far from float for 8-bit activations on an NPU."""
@@ -101,15 +84,13 @@ def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypa
         return run(self, inputs)
 
     monkeypatch.setattr(QnnTower, "__call__", counted)
-    built = built_methods(monkeypatch, "qnn")
     bundle = make("snapdragon", 0.7)
     record = read_report(bundle).precision
-    assert built == dict.fromkeys(TOWERS, "mse")
     for name in TOWERS:
         npu, cpu = bundle.tower(name).rungs
         assert (npu.precision, cpu.precision) == ("w8a8", "int8")
         alone = {row.precision: row for row in record.alone if row.tower == name}
-        assert set(alone) == {*CUT, "w4a16", "w8a16"}
+        assert set(alone) == {"w8a8", "w4a16", "w8a16"}
         assert alone["w8a8"].bytes == sum(file.bytes for file in npu.files)
         assert alone["w4a16"].bytes < alone["w8a8"].bytes
         assert npu.parity.inputs == SIMULATED
@@ -117,11 +98,9 @@ def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypa
     assert simulated == dict.fromkeys(TOWERS, SIMULATED)  # recall is not judged by the simulator
     tried = [(step.image, step.text) for step in record.steps]
     assert ("w4a16", "w4a16") in tried
-    assert tried[-1] == ("w8a8, ranges by mse",) * 2
-    assert not {("w8a8", "w8a8"), ("w8a16", "w8a16")} & set(tried)  # larger, or no better
-    assert "The image tower has w8a8, ranges by mse, the text tower w8a8, ranges by mse" in (
-        record.why
-    )
+    assert tried[-1] == ("w8a8", "w8a8")
+    assert ("w8a16", "w8a16") not in tried  # larger
+    assert "The image tower has w8a8, the text tower w8a8" in record.why
 
 
 @pytest.mark.slow
@@ -137,16 +116,14 @@ def test_weights_of_4_bits_are_compiled_where_the_budget_allows_them(make):
 @needs_litert
 def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, low_cosines, monkeypatch):
     replace_methods(monkeypatch, "neuropilot", can_build=lambda runtime, target: False)
-    built = built_methods(monkeypatch, "litert")
     bundle = make("dimensity", 0.7)
-    assert built == dict.fromkeys(TOWERS, "mse")
     for name in TOWERS:
         rung, cpu = bundle.tower(name).rungs
         assert (rung.runtime, rung.precision, cpu.precision) == ("litert", "w8a8", "int8")
         alone = {
             row.precision: row for row in read_report(bundle).precision.alone if row.tower == name
         }
-        assert set(alone) == {*CUT, "w8a16", "w4a16"}
+        assert set(alone) == {"w8a8", "w8a16", "w4a16"}
         assert alone["w4a16"].bytes < alone["w8a16"].bytes
         assert alone["w8a8"].bytes == rung.files[0].bytes
         assert not any("16-bit activations" in note for note in rung.notes)
@@ -175,7 +152,7 @@ def test_where_litert_runs_the_image_tower_a_text_tower_s_bits_are_mixed_as_on_a
     bundle = make("cpu-litert", 0.5)
     alone = read_report(bundle).precision.alone
     tried = {name: [row.precision for row in alone if row.tower == name] for name in TOWERS}
-    assert set(tried["image"]) == CUT
+    assert tried["image"] == ["w8a8"]
     assert tried["text"][:2] == ["fp32", "int8"]
     recorded = {
         name: [(r.runtime, r.precision) for r in bundle.tower(name).rungs] for name in TOWERS

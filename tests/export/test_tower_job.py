@@ -25,7 +25,6 @@ from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn import quantize as htp
 from mcad_mobile.export.parity import float_embeddings, measure_parity
 from mcad_mobile.export.quantization.four_bits import products, together_in_four_bits
-from mcad_mobile.export.quantization.ranges import METHODS
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.targets import find_target
 from tests.support.backends import replace_methods
@@ -217,7 +216,7 @@ def test_a_backend_builds_what_its_options_say(tmp_path, precision):
             file.touch()
         return [binary], 7
 
-    how = {"method": "mse", "four_bit_weights": frozenset({name}), "compile_context": compiled}
+    how = {"four_bit_weights": frozenset({name}), "compile_context": compiled}
     target = find_target("SM8650")
     order = RungOrder(job, "onnx", precision, target, **how)
     cpu_rung = backend_of("onnx").build(order, tmp_path)
@@ -228,7 +227,6 @@ def test_a_backend_builds_what_its_options_say(tmp_path, precision):
     assert (npu_rung.npu_nodes, npu_rung.total_nodes) == (7, 7)
     names = [f"image_qnn_w8a8.{suffix}" for suffix in ("onnx", "bin")]
     assert [file.path for file in npu_rung.files] == names
-    assert list(tmp_path.glob("w8a8_mse_*.onnx"))
 
 
 @pytest.mark.parametrize(
@@ -243,7 +241,7 @@ def test_a_backend_builds_what_its_options_say(tmp_path, precision):
 def test_a_tower_is_written_in_each_way_that_a_chip_supports(
     tmp_path, monkeypatch, runtime, chip, halves, precisions
 ):
-    """Ranges matter with 8-bit activations; 4 bits count half, where there are any."""
+    """4 bits count half, where there are any."""
     weights = onnx.numpy_helper.from_array(np.zeros((10, 10), np.float32), "weights")
     graph = onnx.helper.make_graph([], "tower", [], [], [weights])
     onnx.save(onnx.helper.make_model(graph), tmp_path / "float.onnx")
@@ -256,7 +254,7 @@ def test_a_tower_is_written_in_each_way_that_a_chip_supports(
 
     def quantize(order):
         assert order.keep_precision and order.target == find_target(chip)
-        return Quantized(tmp_path / f"{order.precision}-{order.method}", order.precision)
+        return Quantized(tmp_path / order.precision, order.precision)
 
     def sizes(order, path):
         if order.precision == "w4a16":
@@ -264,16 +262,10 @@ def test_a_tower_is_written_in_each_way_that_a_chip_supports(
         return len(path.name), 0
 
     replace_methods(monkeypatch, runtime, quantize=quantize, sizes=sizes)
-    found, ranked = backend_of(runtime).candidates(tower, find_target(chip), min)
-    methods = {
-        precision: METHODS if precision == "w8a8" else ("min-max",) for precision in precisions
-    }
-    assert [(c.precision, c.method) for c in found] == [
-        (precision, method) for precision, of in methods.items() for method in of
-    ]
+    found, ranked = backend_of(runtime).candidates(tower, find_target(chip))
+    assert [candidate.precision for candidate in found] == precisions
     for candidate in found:
-        cut = "" if candidate.method == "min-max" else f", ranges by {candidate.method}"
-        assert candidate.label == f"{candidate.precision}{cut}"
+        assert candidate.label == candidate.precision
         assert candidate.bytes == len(candidate.path.name)
         assert candidate.weight_bytes == (60 if candidate.precision == "w4a16" else 100)
         assert candidate.activation_bits == (8 if candidate.precision == "w8a8" else 16)
@@ -287,11 +279,11 @@ def test_a_tower_is_quantized_for_a_snapdragon_once_for_all_chips_that_take_the_
 ):
     job = job_of(Residual(1), tmp_path, rare=20)
     written = {}
-    for precision, method in (("w8a8", "min-max"), ("w8a8", "mse"), ("w8a16", "min-max")):
-        paths = [htp.quantize_tower(job, precision, arch, method) for arch in (68, 69, 73, 81)]
+    for precision in ("w8a8", "w8a16"):
+        paths = [htp.quantize_tower(job, precision, arch) for arch in (68, 69, 73, 81)]
         assert paths[0] == paths[1] != paths[2] == paths[3]
-        written[precision, method] = paths[0].read_bytes()
-    assert len(set(written.values())) == 3
+        written[precision] = paths[0].read_bytes()
+    assert len(set(written.values())) == 2
 
 
 def test_a_tower_of_4_bits_keeps_its_uncorrected_and_one_of_8_does_not(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from mcad_mobile.engine.bundle import FileRecord, Precision, Rung, TensorSpec, TowerName
 from mcad_mobile.engine.towers import Inputs, LoadedTower
-from mcad_mobile.export.quantization.ranges import METHODS, CalibrationMethod
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.targets import Target
 
@@ -39,7 +38,6 @@ class RungOrder:
     runtime: str
     precision: Precision
     target: Target
-    method: CalibrationMethod = "min-max"
     four_bit_weights: frozenset[str] = frozenset()
     keep_precision: bool = False
     compile_context: CompileContext | None = None
@@ -74,12 +72,8 @@ class Candidate:
     weight_bytes: int
     path: Path
     load: Callable[[Path], LoadedTower]
-    method: CalibrationMethod = "min-max"
     four_bit_weights: frozenset[str] = frozenset()
     activation_bits: int = 0
-
-
-LosesLeast = Callable[[Sequence[Candidate]], Candidate]
 
 
 @dataclass(frozen=True)
@@ -90,11 +84,6 @@ class Sensitivity:
     layer: str
     numbers: int
     loss: float
-
-
-def label(precision: str, method: CalibrationMethod) -> str:
-    """Return a candidate's name in tables."""
-    return precision if method == "min-max" else f"{precision}, ranges by {method}"
 
 
 class Backend:
@@ -176,33 +165,27 @@ class Backend:
         raise NotImplementedError
 
     def candidates(
-        self, tower: TowerJob, target: Target, loses_least: LosesLeast
+        self, tower: TowerJob, target: Target
     ) -> tuple[list[Candidate], list[Sensitivity]]:
         """Write a tower in each way that the runtime supports on `target`; also return the weights
         that could have 4 bits, if each is decided on alone."""
         weights = onnx.load(tower.float_onnx).graph.initializer
         numbers = sum(math.prod(tensor.dims) for tensor in weights)
-        ways: list[tuple[Precision, CalibrationMethod]] = [
-            (precision, method)
-            for precision in self.precisions(target)
-            for method in (METHODS if _ACTIVATION_BITS[precision] == 8 else METHODS[:1])
-        ]
-        found = []
-        for number, (precision, method) in enumerate(ways):
-            tower.progress("writing candidates", number, len(ways))
-            order = RungOrder(tower, "", precision, target, method, keep_precision=True)
+        found, precisions = [], self.precisions(target)
+        for number, precision in enumerate(precisions):
+            tower.progress("writing candidates", number, len(precisions))
+            order = RungOrder(tower, "", precision, target, keep_precision=True)
             path = self.quantize(order).path
             sizes = self.sizes(order, path)
             if sizes is not None:
                 candidate = Candidate(
                     tower.name,
                     precision,
-                    label(precision, method),
+                    precision,
                     sizes[0],
                     numbers - sizes[1],
                     path,
                     lambda path: self.load(tower, path),
-                    method=method,
                     activation_bits=_ACTIVATION_BITS[precision],
                 )
                 found.append(candidate)

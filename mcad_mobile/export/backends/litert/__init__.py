@@ -48,7 +48,7 @@ class LiteRTBackend(Backend):
         """A tower for an NPU gets 16-bit activations if 8-bit ones lose too much."""
         tower, precision, target = order.tower, order.precision, order.target
         tower.progress("converting and quantizing")
-        path = quantize_tower(tower, precision, order.method)
+        path = quantize_tower(tower, precision)
         if precision != "w8a8" or order.keep_precision or not target.has_npu:
             return Quantized(path, precision)
         cosine = tower.cosine(path, lambda path: load_quantized(tower, path))
@@ -58,7 +58,7 @@ class LiteRTBackend(Backend):
             f"The {tower.name} tower has 16-bit activations on {target.family.capitalize()}: with "
             f"8-bit ones its cosine is {cosine:.3f}."
         )
-        return Quantized(quantize_tower(tower, "w8a16", order.method), "w8a16", (note,))
+        return Quantized(quantize_tower(tower, "w8a16"), "w8a16", (note,))
 
     def compile(self, order: RungOrder, quantized: Path, out: Path) -> Compiled:
         tower, target = order.tower, order.target

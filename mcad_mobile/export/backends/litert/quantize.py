@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.engine.bundle import TensorSpec
@@ -26,14 +25,7 @@ from mcad_mobile.export.backends.litert.convert import (
 from mcad_mobile.export.backends.litert.flatbuffer import operators
 from mcad_mobile.export.backends.onnx.quantize import all_weights_in_four_bits
 from mcad_mobile.export.quantization.four_bits import FourBits, by_values
-from mcad_mobile.export.quantization.ranges import (
-    HEADROOM,
-    CalibrationMethod,
-    Ranges,
-    cut,
-    histograms,
-    is_photo,
-)
+from mcad_mobile.export.quantization.ranges import HEADROOM, is_photo
 from mcad_mobile.export.quantization.residual_stream import gains_by_matrix
 from mcad_mobile.export.tower_job import TowerJob
 
@@ -42,12 +34,11 @@ _ACTIVATIONS = ("RELU", "RELU6", "LOGISTIC", "SOFTMAX", "TANH")
 _PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D")
 
 
-def quantize_tower(tower: TowerJob, precision: str, method: CalibrationMethod = "min-max") -> Path:
+def quantize_tower(tower: TowerJob, precision: str) -> Path:
     """Return the tower as an integer .tflite, written once: w8a8, w8a16 or w4a16."""
     if precision == "w4a16" and tower.uncorrected is not None:
-        tower, method = tower.uncorrected, "min-max"
-    label = precision if method == "min-max" else f"{precision}_{method}"
-    path = tower.work / f"{label}.tflite"
+        tower = tower.uncorrected
+    path = tower.work / f"{precision}.tflite"
     if path.exists():
         return path
     source, stream = float_litert(tower), False
@@ -59,7 +50,7 @@ def quantize_tower(tower: TowerJob, precision: str, method: CalibrationMethod = 
         float_model, source = source, tower.work / "four_bits.tflite"
         narrow = with_four_bits(float_model, source, four)
     specs = channels_last(tower.inputs)
-    quantize_litert(source, path, tower.samples, specs, precision, method, narrow, stream=stream)
+    quantize_litert(source, path, tower.samples, specs, precision, narrow, stream=stream)
     return path
 
 
@@ -95,7 +86,6 @@ def quantize_litert(
     inputs: Inputs,
     specs: tuple[TensorSpec, ...],
     precision: str,
-    method: CalibrationMethod = "min-max",
     narrow: Sequence[str] = (),
     *,
     stream: bool = False,
@@ -123,10 +113,6 @@ def quantize_litert(
         for bits, names in wider.items():
             for name in names - bounded:
                 found[name] = {end: value * HEADROOM[bits] for end, value in found[name].items()}
-        if eight and method != "min-max":
-            for name, ends in _cut(model, inputs, specs, eight, method).items():
-                least, largest = (np.full_like(found[name]["min"], end) for end in ends)
-                found[name] = {"min": least, "max": largest}
         activations = 8 if precision == "w8a8" else 16
         job = quantizer.Quantizer(str(model), _settings(activations, narrow, stream))
         job.quantize(found).export_model(str(out), overwrite=True)
@@ -179,34 +165,3 @@ def _bounded(model: Path) -> set[str]:
             if operator.activated or operator.name in _ACTIVATIONS
         ),
     }
-
-
-def _cut(
-    model: Path,
-    inputs: Inputs,
-    specs: tuple[TensorSpec, ...],
-    names: set[str],
-    method: CalibrationMethod,
-) -> Ranges:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        str(model),
-        # XNNPACK does not expose the tensors between its operators.
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        experimental_preserve_all_tensors=True,
-    )
-    interpreter.allocate_tensors()
-    run = interpreter.get_signature_runner(SIGNATURE)
-    indices = {
-        tensor["name"]: tensor["index"]
-        for tensor in interpreter.get_tensor_details()
-        if tensor["name"] in names and tensor["dtype"] == np.float32
-    }
-
-    def observe(single: Inputs) -> dict[str, NDArray[np.float32]]:
-        run(**signature_arguments(single, specs))
-        return {name: interpreter.get_tensor(index) for name, index in indices.items()}
-
-    found = histograms(observe, split_batch(inputs))
-    return {name: cut(histogram, method) for name, histogram in found.items()}

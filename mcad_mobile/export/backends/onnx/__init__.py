@@ -17,7 +17,6 @@ from mcad_mobile.export.backends.backend import (
     Backend,
     Candidate,
     Compiled,
-    LosesLeast,
     Quantized,
     RungOrder,
     Sensitivity,
@@ -43,7 +42,7 @@ class OnnxBackend(Backend):
             return Quantized(tower.cpu_onnx, precision)
         four_bits = order.four_bit_weights if precision == "mixed" else frozenset()
         scheme, notes = choose_scheme(tower)
-        return Quantized(quantize_tower(tower, scheme, four_bits, order.method), precision, notes)
+        return Quantized(quantize_tower(tower, scheme, four_bits), precision, notes)
 
     def compile(self, order: RungOrder, quantized: Path, out: Path) -> Compiled:
         weights = save_mapped(onnx.load(quantized), out)
@@ -62,10 +61,10 @@ class OnnxBackend(Backend):
         return "the files that were written, by the runtimes that they are for"
 
     def candidates(
-        self, tower: TowerJob, target: Target, loses_least: LosesLeast
+        self, tower: TowerJob, target: Target
     ) -> tuple[list[Candidate], list[Sensitivity]]:
         ranked = sensitivities(tower)
-        return cpu_candidates(tower, ranked, loses_least), ranked
+        return cpu_candidates(tower, ranked), ranked
 
 
 BACKEND = OnnxBackend()

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from mcad_mobile.engine.bundle import Precision
 from mcad_mobile.engine.towers import Inputs, normalize
 from mcad_mobile.engine.towers.onnx import OnnxTower
-from mcad_mobile.export.backends.backend import Candidate, LosesLeast, Sensitivity, label
+from mcad_mobile.export.backends.backend import Candidate, Sensitivity
 from mcad_mobile.export.backends.onnx import quantize as cpu
 from mcad_mobile.export.quantization.four_bits import layers, with_weights
-from mcad_mobile.export.quantization.ranges import METHODS, CalibrationMethod
 from mcad_mobile.export.tower_job import TowerJob
 
 _SENSITIVITY_SAMPLES = 16
@@ -45,44 +44,33 @@ def _run(model: onnx.ModelProto, path: Path, inputs: Inputs) -> NDArray[np.float
     return normalize(OnnxTower(path)(inputs))
 
 
-def cpu_candidates(
-    tower: TowerJob, ranked: Sequence[Sensitivity], loses_least: LosesLeast
-) -> list[Candidate]:
-    """Return float, 8 bits with each method, and with the best one, more and more 4-bit weights."""
+def cpu_candidates(tower: TowerJob, ranked: Sequence[Sensitivity]) -> list[Candidate]:
+    """Return float, 8 bits, and more and more weights in 4 bits."""
     scheme, _ = cpu.choose_scheme(tower)
-    methods = METHODS[:1] if scheme in cpu.AT_RUN_TIME else METHODS
-    counts = [count for count in mixes([weight.numbers for weight in ranked]) if count]
-    steps = len(methods) + len(counts)
-
-    def quantized(step: int, name: str, count: int, method: CalibrationMethod) -> Candidate:
-        tower.progress("writing candidates", step, steps)
-        weights = frozenset(weight.name for weight in ranked[:count])
-        path = cpu.quantize_tower(tower, scheme, weights, method)
-        bytes_ = path.stat().st_size
-        return Candidate(
-            tower.name,
-            "mixed" if count else "int8",
-            label(name, method),
-            bytes_,
-            bytes_,
-            path,
-            cpu.load_quantized,
-            method=method,
-            four_bit_weights=weights,
-        )
-
-    eight = [quantized(step, "int8", 0, method) for step, method in enumerate(methods)]
-    # Ranges change the size by a few bytes of the format, which must not decide between methods.
-    eight = [replace(candidate, weight_bytes=eight[0].weight_bytes) for candidate in eight]
-    best = loses_least(eight).method
-    mixed = [
-        quantized(step, f"{count} of {len(ranked)} weights in 4 bits", count, best)
-        for step, count in enumerate(counts, len(methods))
-    ]
+    counts = mixes([weight.numbers for weight in ranked])
     path = tower.cpu_onnx
-    bytes_ = path.stat().st_size
-    whole = Candidate(tower.name, "fp32", "fp32", bytes_, bytes_, path, cpu.load_quantized)
-    return [whole, *eight, *mixed]
+    size = path.stat().st_size
+    found = [Candidate(tower.name, "fp32", "fp32", size, size, path, cpu.load_quantized)]
+    for step, count in enumerate(counts):
+        tower.progress("writing candidates", step, len(counts))
+        weights = frozenset(weight.name for weight in ranked[:count])
+        path = cpu.quantize_tower(tower, scheme, weights)
+        size = path.stat().st_size
+        name = f"{count} of {len(ranked)} weights in 4 bits" if count else "int8"
+        precision: Precision = "mixed" if count else "int8"
+        found.append(
+            Candidate(
+                tower.name,
+                precision,
+                name,
+                size,
+                size,
+                path,
+                cpu.load_quantized,
+                four_bit_weights=weights,
+            )
+        )
+    return found
 
 
 def mixes(numbers: Sequence[int]) -> list[int]:

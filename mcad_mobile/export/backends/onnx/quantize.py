@@ -28,7 +28,6 @@ from mcad_mobile.export.quantization.four_bits import (
     with_weights,
 )
 from mcad_mobile.export.quantization.ranges import (
-    CalibrationMethod,
     Ranges,
     activations,
     extremes,
@@ -96,16 +95,12 @@ def quantize_tower(
     tower: TowerJob,
     scheme: CpuScheme,
     four_bits: frozenset[str] = frozenset(),
-    method: CalibrationMethod = "min-max",
 ) -> Path:
     """Return the tower quantized by `scheme`, written once, with `four_bits` in 4 bits."""
     source = _float_model(tower, scheme)
-    ranges = None if scheme in AT_RUN_TIME else tower.ranges(method)
     stem = f"int8_{scheme}"
-    if ranges is not None:
-        stem = f"{stem}_{method}"
     if four_bits:
-        key = "\n".join([method, *sorted(four_bits)])
+        key = "\n".join(sorted(four_bits))
         stem = f"mixed-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     path = tower.work / f"{stem}.onnx"
     if not path.exists():
@@ -114,7 +109,7 @@ def quantize_tower(
         if four_bits:
             model = onnx.load(source)
             rounded = together_in_four_bits(model, tower.samples, four_bits, tower.progress)
-        quantize_int8(source, path, tower.samples, scheme, four=rounded, ranges=ranges)
+        quantize_int8(source, path, tower.samples, scheme, four=rounded)
     return path
 
 
@@ -147,9 +142,8 @@ def quantize_int8(
     scheme: CpuScheme = "everywhere",
     *,
     four: Mapping[str, FourBits] | None = None,
-    ranges: Ranges | None = None,
 ) -> None:
-    """Quantize a float model by `scheme`, with `ranges` or the ranges of `inputs`."""
+    """Quantize a float model by `scheme`, with the ranges of `inputs`."""
     source = with_weights(onnx.load(model), four) if four else str(model)
     graph = onnx.load(model, load_external_data=False).graph
     head = _class_head(graph)
@@ -163,11 +157,11 @@ def quantize_int8(
                 extra_options=_extra_options(four),
             )
         else:
-            observed = inputs
+            observed, ranges = inputs, None
             if scheme == "reader":
                 observed = {name: value[:1] for name, value in inputs.items()}  # all have ranges
                 ranges = extremes(activations(onnx.load(model)), split_batch(inputs))
-            elif scheme != "inner_convolutions" and not ranges:
+            elif scheme != "inner_convolutions":
                 ranges = ranges_with_headroom(onnx.load(model), inputs, 8)
             quantize_static(
                 source,

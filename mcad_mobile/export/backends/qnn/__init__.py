@@ -26,7 +26,7 @@ class QnnBackend(Backend):
     def quantize(self, order: RungOrder) -> Quantized:
         assert order.target.htp_arch is not None
         order.tower.progress("quantizing")
-        path = quantize_tower(order.tower, order.precision, order.target.htp_arch, order.method)
+        path = quantize_tower(order.tower, order.precision, order.target.htp_arch)
         return Quantized(path, order.precision)
 
     def compile(self, order: RungOrder, quantized: Path, out: Path) -> Compiled:

@@ -20,7 +20,7 @@ from mcad_mobile.export.quantization.calibration import (
     weights_per_channel,
 )
 from mcad_mobile.export.quantization.four_bits import FourBits, with_weights
-from mcad_mobile.export.quantization.ranges import CalibrationMethod, Ranges, ranges_with_headroom
+from mcad_mobile.export.quantization.ranges import ranges_with_headroom
 from mcad_mobile.export.quantization.residual_stream import equalize_channels, find_stream, readers
 from mcad_mobile.export.tower_job import TowerJob
 
@@ -30,20 +30,14 @@ _WIDE: dict[str, object] = {"quant_type": QuantType.QUInt16}
 _NARROW: dict[str, object] = {"quant_type": QuantType.QUInt8}
 
 
-def quantize_tower(
-    tower: TowerJob, precision: str, htp_arch: int, method: CalibrationMethod = "min-max"
-) -> Path:
+def quantize_tower(tower: TowerJob, precision: str, htp_arch: int) -> Path:
     """Return the quantized tower, written once for all chips that take the same graph."""
     if precision == "w4a16" and tower.uncorrected is not None:
-        tower, method = tower.uncorrected, "min-max"
-    label = precision if method == "min-max" else f"{precision}_{method}"
-    path = tower.work / f"{label}_v{graph_form(htp_arch)}.onnx"
+        tower = tower.uncorrected
+    path = tower.work / f"{precision}_v{graph_form(htp_arch)}.onnx"
     if not path.exists():
         four = all_weights_in_four_bits(tower) if precision == "w4a16" else None
-        ranges = tower.ranges(method) if precision == "w8a8" else None
-        quantize_for_htp(
-            tower.float_onnx, path, tower.samples, precision, htp_arch, four=four, ranges=ranges
-        )
+        quantize_for_htp(tower.float_onnx, path, tower.samples, precision, htp_arch, four=four)
     return path
 
 
@@ -55,17 +49,16 @@ def quantize_for_htp(
     htp_arch: int = SIGNED_FACTORS_FROM,
     *,
     four: Mapping[str, FourBits] | None = None,
-    ranges: Ranges | None = None,
 ) -> None:
     """Quantize a float model for HTPs of one `graph_form`, with ranges from `inputs`. w8a8 has
-    8-bit activations in all products, within `ranges`, and a 16-bit residual stream; w8a16 and
+    8-bit activations in all products and a 16-bit residual stream; w8a16 and
     w4a16 have 16-bit activations; w4a16 has the weights `four` in 4 bits and the others in 8."""
     with quantizer_advice_muted():
         narrow = precision == "w8a8"
         source: str | onnx.ModelProto = str(model)
         if narrow:
             source = equalize_channels(onnx.load(model), inputs)
-            overrides = _narrow_overrides(source, inputs, htp_arch, ranges)
+            overrides = _narrow_overrides(source, inputs, htp_arch)
         elif four:
             source = with_weights(onnx.load(model), four)
             overrides = _wide_overrides(source, inputs, htp_arch)
@@ -130,13 +123,11 @@ def _wide_overrides(model: onnx.ModelProto, inputs: Inputs, htp_arch: int) -> Ov
     return merged
 
 
-def _narrow_overrides(
-    model: onnx.ModelProto, inputs: Inputs, htp_arch: int, ranges: Ranges | None
-) -> Overrides:
-    """Return 8-bit `ranges`, weights per channel, and the 16-bit stream. A transformer's 8-bit
+def _narrow_overrides(model: onnx.ModelProto, inputs: Inputs, htp_arch: int) -> Overrides:
+    """Return 8-bit ranges, weights per channel, and the 16-bit stream. A transformer's 8-bit
     activations have no headroom."""
     has_stream = bool(find_stream(model).nodes)
-    narrow = ranges or ({} if has_stream else ranges_with_headroom(model, inputs, 8))
+    narrow = {} if has_stream else ranges_with_headroom(model, inputs, 8)
     wide = ranges_with_headroom(model, inputs, 16) if has_stream else {}
     in_range = range_overrides(narrow)
     stream = _stream_overrides(model, graph_form(htp_arch), in_range, range_overrides(wide))
