@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.text import Text
 
 from mcad_mobile.base.standard_output import print_json, terminal_errors
-from mcad_mobile.bench.devices.aihub import AiHubDevice
 from mcad_mobile.bench.measurement import (
     DEFAULT_PHOTOS,
     Workload,
@@ -41,7 +40,6 @@ from mcad_mobile.cli.report import (
     read_baseline,
     write_report,
 )
-from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import AiHubError
 
 # Options that only some devices use, and those devices.
@@ -49,7 +47,7 @@ _ONLY_FOR = {
     **dict.fromkeys(("synthetic", "index", "searches", "repeats"), ("host", "adb")),
     **dict.fromkeys(("cool_down", "threads", "fail_on_target"), ("host", "adb")),
     **dict.fromkeys(("runner", "aar", "npu"), ("adb",)),
-    **dict.fromkeys(("compile_to", "dry_run"), ("aihub",)),
+    "compile_to": ("aihub",),
     "force": ("adb", "aihub"),
     "read_text": ("host",),
 }
@@ -98,7 +96,6 @@ def bench(
         help="aihub: compile the bundle's float ONNX model there for each phone, instead of "
         "running the bundle's files.",
     ),
-    dry_run: bool = flag("--dry-run", help="aihub: print the jobs without submitting any."),
     read_text: bool = flag(
         "--read-text", help="host: also read the text in photos, with the bundle's reader."
     ),
@@ -117,7 +114,7 @@ def bench(
     \b
       mcad-mobile bench --bundle build/sd --synthetic 100000 --report build/bench.html
       mcad-mobile bench --bundle build/sd --device adb --npu
-      mcad-mobile bench --bundle build/sd --device aihub:"Samsung Galaxy S25" --dry-run
+      mcad-mobile bench --bundle build/sd --device aihub:"Samsung Galaxy S25"
       mcad-mobile bench --bundle build/sd --baseline old.json --max-slowdown 1.2
     """
     kind = device.partition(":")[0]
@@ -138,9 +135,6 @@ def bench(
         with progress_bar() as progress:
             aars = tuple(npu_archives(loaded, progress))
     opened = open_device(device, compile_to, force=force, runner=runner, aars=aars)
-    if dry_run:
-        _print_jobs(opened, loaded, runtime, json)
-        return
     workload = Workload(
         index=index,
         synthetic=synthetic or DEFAULT_PHOTOS,
@@ -173,13 +167,3 @@ def bench(
             "\n  ".join(failures), "Run the same command again; it keeps the jobs that succeeded."
         )
     judge(documents, before, max_slowdown, fail_on_target)
-
-
-def _print_jobs(device: object, bundle: Bundle, runtime: str | None, json: bool) -> None:
-    assert isinstance(device, AiHubDevice)  # --dry-run is for aihub alone
-    planned = device.dry_run(bundle, runtime)
-    if json:
-        print_json(planned)
-        return
-    for job in planned:
-        print("  ".join(str(value) for value in job.values()))

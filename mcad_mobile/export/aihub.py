@@ -419,23 +419,3 @@ def _digest(*parts: bytes) -> str:
     for part in parts:
         whole.update(hashlib.sha256(part).digest())
     return whole.hexdigest()
-
-
-def describe(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Return what would be submitted, for a dry run, without a request to AI Hub."""
-    uploads: dict[str, dict[str, Any]] = {}
-    for job in jobs:
-        size = sum(file.stat().st_size for file in job.files)
-        upload = {"job": "upload", "model": job.name, "bytes": size}
-        uploads.setdefault(job.source_key(), upload)
-    places = [{"model": job.name, "device": job.device.name} for job in jobs]
-    compiles = [
-        {"job": "compile", **place, "options": job.compile_options}
-        for job, place in zip(jobs, places, strict=True)
-        if job.compile_options is not None
-    ]
-    runs = [
-        {"job": "inference with profile", **place, "inputs": len(next(iter(job.data.values()), ()))}
-        for job, place in zip(jobs, places, strict=True)
-    ]
-    return [*uploads.values(), *compiles, *runs]

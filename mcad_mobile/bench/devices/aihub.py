@@ -26,7 +26,6 @@ from mcad_mobile.export.aihub import (
     Job,
     Outcome,
     Runner,
-    describe,
 )
 from mcad_mobile.targets import find_target
 
@@ -219,12 +218,6 @@ class AiHubDevice:
     compile_to: str | None = None
     force: bool = False
     poll_s: float = 10.0
-
-    def dry_run(self, bundle: Bundle, runtime: str | None = None) -> list[dict[str, Any]]:
-        """The jobs that measure_towers() would submit first. AI Hub is not asked: every device is
-        assumed to exist, and every rung to pass."""
-        descents = self._descents(bundle, runtime, [CloudDevice(name) for name in self.names])
-        return describe([self._job(bundle, descent, descent.rungs[0][0]) for descent in descents])
 
     def measure_towers(
         self, bundle: Bundle, runtime: str | None = None, progress: Progress = silent

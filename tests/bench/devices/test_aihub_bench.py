@@ -253,16 +253,3 @@ def test_a_chip_that_is_known_by_two_names_is_called_by_the_more_particular(
 ) -> None:
     found = AiHub().device("snapdragon-8-elite-for-galaxy")
     assert (found.name, found.chipset) == (S25, "snapdragon-8-elite-for-galaxy")
-
-
-def test_dry_run_prints_the_jobs_and_asks_nobody(bundle: Bundle, tmp_path: Path) -> None:
-    planned = device(S25, S24, compile_to="qnn").dry_run(bundle)
-    kinds = [job["job"] for job in planned]
-    assert kinds == ["upload"] * 2 + ["compile"] * 4 + ["inference with profile"] * 4
-    assert planned[2]["options"] == "--target_runtime precompiled_qnn_onnx"
-    assert planned[-1] == {
-        "job": "inference with profile",
-        "model": "tiny text",
-        "device": S24,
-        "inputs": 4,
-    }

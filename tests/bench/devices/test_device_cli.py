@@ -158,8 +158,7 @@ def test_result_of_one_phone_is_printed_and_the_other_ends_it_with_1(
         ("host", ["--synthetic", "0"], "Invalid value for '--"),
         ("host", ["--force"], "--force cannot be used with --device host"),
         ("host", ["--runner", "x"], "--runner cannot be used with --device host"),
-        ("adb", ["--dry-run"], "--dry-run cannot be used with --device adb"),
-        ("toaster", ["--dry-run"], "--dry-run cannot be used with --device toaster"),
+        ("toaster", ["--force"], "--force cannot be used with --device toaster"),
         ("adb:SERIAL", ["--compile", "onnx"], "--compile cannot be used with --device adb"),
         ("adb", ["--runner", "x", "--aar", "y.aar"], "--aar cannot be used with --runner"),
     ],
@@ -178,24 +177,6 @@ def test_baseline_is_read_before_anything_is_measured(bundle: Bundle, tmp_path: 
     over = ("--device", "adb:nothing", "--baseline", tmp_path / "typo.json")
     failed = run("bench", "-b", bundle.directory, *over, code=1)
     assert "typo.json does not exist" in failed.stderr
-
-
-def test_dry_run_prints_jobs_and_is_wrong_usage_elsewhere(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "none.ini"))
-    phone = ("--device", "aihub:Samsung Galaxy S25")
-    planned = run("bench", "-b", bundle.directory, *phone, "--dry-run", "--json").stdout
-    assert [job["job"] for job in json.loads(planned)] == ["upload"] * 2 + [
-        "inference with profile"
-    ] * 2
-    run("bench", "-b", bundle.directory, "--dry-run", code=2)
-
-
-def test_a_dry_run_prints_a_line_for_each_job_that_names_its_phone(bundle: Bundle) -> None:
-    arguments = ["bench", "-b", str(bundle.directory), "--device", f"aihub:{S25},{S24}"]
-    lines = CliRunner().invoke(app, [*arguments, "--dry-run"]).stdout.splitlines()
-    assert [sum(f"  {phone}  " in line for line in lines) for phone in (S25, S24)] == [2, 2]
 
 
 def test_export_via_aihub_is_for_snapdragon(tmp_path: Path) -> None:
