@@ -50,7 +50,6 @@ class Remedy(Enum):
 
     GIVE_TEXT_TOWER = "Give the folder of a text tower that was trained, or 'multilingual'."
     TRAIN_TEXT_TOWER = "Give the student that the text tower was trained for, or train another one."
-    TRAIN_TOWERS = "Train it, and give the folder of the result."
     GIVE_STUDENT = (
         "Give a folder that was trained here, hf:FOLDER for one that transformers wrote, "
         "open_clip:NAME[:CHECKPOINT], or nothing for the default student."

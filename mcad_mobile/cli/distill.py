@@ -39,8 +39,8 @@ def distill(
         "evaluated on the first one's validation split.",
     ),
     student: str | None = optional(
-        help="open_clip:NAME[:CHECKPOINT], hf:NAME_OR_FOLDER, towers:timm/NAME+hf/NAME, trained "
-        "end to end; or a folder that distill wrote, trained further.  [default: our network]"
+        help="open_clip:NAME[:CHECKPOINT] or hf:NAME_OR_FOLDER, trained end to end; or a folder "
+        "that distill wrote, trained further.  [default: our network]"
     ),
     from_scratch: bool = flag(
         "--from-scratch", help="Start from random weights instead of published ones."

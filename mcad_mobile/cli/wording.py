@@ -72,9 +72,6 @@ WORDS = {
         "Give --student the folder that the text tower was trained for, or train another one: "
         "mcad-mobile distill --text-only."
     ),
-    Remedy.TRAIN_TOWERS: (
-        "Train it: mcad-mobile distill --student {student}; then give its folder."
-    ),
     Remedy.GIVE_STUDENT: (
         "Give a folder that `mcad-mobile distill` wrote, hf:FOLDER for one that transformers "
         "wrote, open_clip:NAME[:CHECKPOINT], or nothing for the default student."

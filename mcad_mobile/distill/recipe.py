@@ -101,7 +101,6 @@ class StudentRecipe(Recipe, frozen=True):
     warmup: Share = 0.1  # share of the steps in which the learning rate rises
     initial_scale: Positive = 20.0  # first inverse temperature of the contrastive loss
     arithmetic: ArithmeticOption = "auto"  # of matrix products; auto: bf16 where that is faster
-    projection: Count = 256  # width of the linear maps of towers:...; 0 for none
     seed: Seed = 0  # of everything random
     teachers: TeacherRecipe = TeacherRecipe()
 

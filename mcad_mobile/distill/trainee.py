@@ -271,8 +271,8 @@ class EndToEnd(Trainee):
 
 @dataclass(frozen=True)
 class StudentChoice:
-    """`spec`: as for `load_student`, or `towers:timm/NAME+hf/NAME`; None for the default student.
-    `from_scratch`: with random weights in place of published ones."""
+    """`spec`: as for `load_student`; None for the default student. `from_scratch`: with
+    random weights in place of published ones."""
 
     spec: str | None = None
     from_scratch: bool = False
@@ -304,7 +304,7 @@ def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Studen
         has_extra = len(data.photos) > data.paired_photos
         step = recipe.batch + (recipe.extra_photos if has_extra else 0)
         per_process = step // int(accelerator().num_processes)
-        return EndToEnd(_trainable(choice, recipe), trainee_name, per_process)
+        return EndToEnd(_trainable(choice), trainee_name, per_process)
     if choice.from_scratch:
         raise StudentError(
             "The default student's trunk is frozen except for its last block: most of its random "
@@ -328,7 +328,7 @@ def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Studen
     return FrozenTrunk(student, choice.spec, student.sha256)
 
 
-def _trainable(choice: StudentChoice, recipe: StudentRecipe) -> Trainable:
+def _trainable(choice: StudentChoice) -> Trainable:
     kind, rest = parse_spec(choice.spec)
     if kind == "open_clip":
         from mcad_mobile.students.open_clip import read_model, trainable_open_clip
@@ -339,21 +339,10 @@ def _trainable(choice: StudentChoice, recipe: StudentRecipe) -> Trainable:
         from mcad_mobile.students.transformers import trainable_transformers
 
         return trainable_transformers(rest, choice.from_scratch)
-    if kind == "python":
-        raise StudentError(
-            f"{rest} makes a student of modules that only their own code can train.",
-            "Train it there; what it returns can be exported.",
-        )
-    from mcad_mobile.students.timm_transformers import trainable_folder, trainable_towers
-
-    if Path(rest).is_dir():
-        if choice.from_scratch:
-            raise StudentError(
-                f"{rest} holds weights, and --from-scratch starts from none.",
-                "Name its towers, as in its training.json, or leave --from-scratch out.",
-            )
-        return trainable_folder(Path(rest))
-    return trainable_towers(rest, choice.from_scratch, recipe.projection)
+    raise StudentError(
+        f"{choice.spec} is made of modules that only their own code can train.",
+        "Train it there; the result can be exported.",
+    )
 
 
 class Learner(nn.Module):

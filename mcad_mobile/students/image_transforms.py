@@ -3,7 +3,6 @@ silently assumes OpenAI's mean and std; here unknown values are an error."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -121,26 +120,6 @@ def transformers_preprocess(processor: Any) -> tuple[Preprocess, str]:
         resize_to=None if resize_to == cropped else resize_to,
     )
     return preprocess, f"{kind} of the student's preprocessor_config.json"
-
-
-def timm_preprocess(config: Mapping[str, Any]) -> Preprocess:
-    """Return the preprocess of timm's `resolve_model_data_config(model)`."""
-    size = _side(config["input_size"][1:], "input_size")
-    mode = config.get("crop_mode") or "center"
-    resize_to = math.floor(size / config["crop_pct"])
-    if resize_to < size or mode == "border":
-        raise StudentError(
-            f"The image tower's photos are cropped by {mode!r} at {config['crop_pct']}.", _FIXED
-        )
-    return _checked(
-        size=size,
-        resize="squash" if mode == "squash" else "shortest",
-        interpolation=config["interpolation"],
-        mean=config["mean"],
-        std=config["std"],
-        resize_to=None if resize_to == size else resize_to,
-        centre="round",
-    )
 
 
 def _checked(**fields: Any) -> Preprocess:

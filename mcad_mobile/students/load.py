@@ -21,7 +21,7 @@ DEFAULT_NAME = "mcad-s"
 OPEN_NAME = "mcad-o"  # the student whose weights anyone may ship
 MULTILINGUAL = "multilingual"  # the name of the default student's second text tower
 _MULTILINGUAL_NAME = "mcad-m"
-KINDS = ("open_clip", "hf", "towers", "onnx")  # prefixes of a student, unless it is a folder
+KINDS = ("open_clip", "hf", "onnx")  # prefixes of a student, unless it is a folder
 
 
 def load_student(
@@ -70,10 +70,6 @@ def load_student(
         from mcad_mobile.students.transformers import load_transformers
 
         student = load_transformers(rest)
-    elif kind == "towers":
-        from mcad_mobile.students.timm_transformers import load_towers
-
-        student = load_towers(Path(rest))
     elif kind == "onnx":
         from mcad_mobile.students.onnx_pair import load_pair
 
@@ -132,11 +128,6 @@ def check_spec(spec: str | None) -> tuple[str, str]:
         if find_spec("transformers") is None:
             require("transformers", "students")
         find_folder(rest, ["config.json"])
-    elif kind == "towers" and not Path(rest).is_dir():
-        raise StudentError(
-            f"towers:{rest} has never been trained: its towers share no space.",
-            Remedy.TRAIN_TOWERS(student=f"towers:{rest}"),
-        )
     elif kind in ("python", "onnx"):
         require("transformers", "students")
         missing = [file for file in rest.split(",") if kind == "onnx" and not Path(file).is_file()]
@@ -195,8 +186,6 @@ def parse_spec(spec: str | None) -> tuple[str, str]:
     # A file that cannot be read is reported when the student is loaded.
     with suppress(msgspec.MsgspecError, OSError, ValueError):
         head = msgspec.json.decode((folder / "config.json").read_bytes(), type=_Head)
-    if head.schema.startswith("mcad-towers/"):
-        return "towers", str(folder)
     return ("hf" if head.model_type else "mcad"), str(folder)
 
 

@@ -123,8 +123,25 @@ def load_parts(
     from_scratch: bool = False,
     attention: str | None = "eager",
 ) -> LoadedModel:
-    """Load class `kind` as `load_model` does, with its image processor and tokenizer."""
-    model = load_model(transformers, kind, folder, config, name, from_scratch, attention=attention)
+    """Load class `kind` in eval mode, float32, with its image processor and tokenizer. `attention`:
+    transformers' implementation; None for its default."""
+    transformers.utils.logging.disable_progress_bar()
+    options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": attention}
+    maker, missing = getattr(transformers, kind), []
+    with loading(name, kind):
+        if from_scratch:
+            model = maker._from_config(config, **options).eval()
+        else:
+            options |= {"trust_remote_code": False, "output_loading_info": True}
+            model, report = maker.from_pretrained(folder, config=config, **options)
+            missing = sorted(report["missing_keys"])
+    # transformers only logs missing weights and initializes them randomly.
+    if missing:
+        raise StudentError(
+            f"{name} lacks {len(missing)} weights of {kind}: {', '.join(missing[:3])}"
+            f"{', ...' if len(missing) > 3 else ''}.",
+            f"Give a checkpoint that was trained as {kind}.",
+        )
     with loading(name, kind):
         # transformers picks this backend itself without torchvision. With it, photos would be
         # resized differently, and one identity would stand for two sets of features.
@@ -144,37 +161,6 @@ def load_tokenizer(folder: Path, model_type: str) -> Any:
         # SigLIP 2 was trained on lower-case texts, and Gemma's tokenizer keeps capitals.
         loader = require("transformers", "students").Siglip2Tokenizer
     return loader.from_pretrained(folder, trust_remote_code=False)
-
-
-def load_model(
-    transformers: Any,
-    kind: str,
-    folder: Path,
-    config: Any,
-    name: str,
-    from_scratch: bool,
-    optional: tuple[str, ...] = (),
-    attention: str | None = "eager",
-) -> Any:
-    """Load class `kind` in eval mode, float32; weights with an `optional` prefix may be missing.
-    `attention`: transformers' implementation; None for its default."""
-    transformers.utils.logging.disable_progress_bar()
-    with loading(name, kind):
-        maker = getattr(transformers, kind)
-        options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": attention}
-        if from_scratch:
-            return maker._from_config(config, **options).eval()
-        options |= {"trust_remote_code": False, "output_loading_info": True}
-        model, report = maker.from_pretrained(folder, config=config, **options)
-    # transformers only logs missing weights and initializes them randomly.
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(optional))
-    if missing:
-        raise StudentError(
-            f"{name} lacks {len(missing)} weights of {kind}: {', '.join(missing[:3])}"
-            f"{', ...' if len(missing) > 3 else ''}.",
-            f"Give a checkpoint that was trained as {kind}.",
-        )
-    return model
 
 
 def as_student(loaded: LoadedModel) -> PublishedStudent:

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from msgspec.structs import replace
 from safetensors.torch import load_file
 
 from mcad_mobile.base.licences import find_licence
-from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import Batch, Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache, compute_view
 from mcad_mobile.distill.pretrained import minilm_directory
@@ -23,20 +21,16 @@ from mcad_mobile.distill.teachers.library import load_duals
 from mcad_mobile.distill.teachers.teacher import Teachers
 from mcad_mobile.distill.train_student import RunOptions, train
 from mcad_mobile.distill.trainee import EndToEnd, StudentChoice
-from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import TrainingError
 from mcad_mobile.recall import embed_by_student
-from mcad_mobile.students.image_transforms import timm_preprocess
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.mcad import default_config
-from mcad_mobile.students.timm_transformers import trainable_towers
+from mcad_mobile.students.transformers import trainable_transformers
 from tests.support.tiny_students import (
-    TEXTS,
     register_open_clip,
     write_hf,
     write_open_clip,
-    write_text_tower,
 )
 
 RECIPE = StudentRecipe(
@@ -47,7 +41,6 @@ RECIPE = StudentRecipe(
     arithmetic="fp32",
     head_lr=1e-3,
     tuned_lr=1e-3,
-    projection=24,
 )
 
 
@@ -68,11 +61,7 @@ def start(kind: str, folder: Path) -> StudentChoice:
         return StudentChoice(f"open_clip:{name}", from_scratch=True)
     if kind == "hf":
         return StudentChoice(f"hf:{write_hf(folder, 'clip')}")
-    if kind == "hf from nothing":
-        return StudentChoice(f"hf:{write_hf(folder, 'siglip')}", from_scratch=True)
-    text = write_text_tower(folder, "xlm-roberta" if "roberta" in kind else "bert")
-    image = "test_vit" if "roberta" in kind else "test_efficientnet"
-    return StudentChoice(f"towers:timm/{image}+hf/{text}", from_scratch=True)
+    return StudentChoice(f"hf:{write_hf(folder, 'siglip')}", from_scratch=True)
 
 
 KINDS = (
@@ -80,11 +69,9 @@ KINDS = (
     "open_clip by name",
     "hf",
     "hf from nothing",
-    "towers",
-    "towers of xlm-roberta",
 )
-# What `make test` trains: from weights of a library, and towers from nothing.
-QUICK = ("open_clip", "towers")
+# What `make test` trains: from weights of a library, and from nothing.
+QUICK = ("open_clip", "open_clip by name")
 
 
 @pytest.mark.parametrize(
@@ -117,12 +104,9 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("open_clip by name", marks=pytest.mark.slow), "towers"]
-)
-def test_a_run_that_was_cut_off_ends_with_the_same_bits(kind, material, tmp_path):
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(material, tmp_path):
     """Batch norms, whose statistics a checkpoint has to hold, too."""
-    asked = start(kind, tmp_path / "start")
+    asked = start("open_clip by name", tmp_path / "start")
 
     def kill(step, values):
         if step == 5:  # in the second epoch of three steps
@@ -220,20 +204,10 @@ def test_weights_that_no_embedding_depends_on_are_left_alone(material, tmp_path)
     assert len(same) < 4
 
 
-@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "resnet18", "fastvit_t8"])
-def test_photos_are_prepared_as_timm_prepares_them(name):
-    model = timm.create_model(name, num_classes=0)
-    config = timm.data.resolve_model_data_config(model)
-    ours, theirs = timm_preprocess(config), timm.data.create_transform(**config)
-    for path in packaged_photos()[:4]:
-        photo = open_photo(path)
-        assert np.abs(ours.pixels(photo) - theirs(photo).numpy()).max() < 0.04  # 1 of 255, by std
-
-
-def test_photos_are_cropped_as_the_teachers_saw_them(material, text_tower, tmp_path):
+def test_photos_are_cropped_as_the_teachers_saw_them(material, tmp_path):
     extra = Extra(tuple(photo.path for photo in material.val), ())
     data = dataset(material.train, wordpiece(), extra)
-    student = trainable_towers(f"timm/test_vit+hf/{text_tower}", True, 24)
+    student = trainable_transformers(str(write_hf(tmp_path / "start", "clip")), True)
     cache = FeatureCache(tmp_path, silent)
     trainee = EndToEnd(student, "towers", 4)
     reader = trainee.reader(data, Views(3, 3), cache, "fp32")
@@ -254,9 +228,10 @@ def test_photos_are_cropped_as_the_teachers_saw_them(material, text_tower, tmp_p
         assert np.abs(mine - seen[0]).mean() < 0.1
 
 
-def test_what_starts_anew_is_faster_and_norms_do_not_decay(text_tower):
-    student = trainable_towers(f"timm/test_vit+hf/{text_tower}", True, 24)
-    maps = (*student.module.image_map.parameters(), *student.module.text_map.parameters())
+def test_what_starts_anew_is_faster_and_norms_do_not_decay(tmp_path):
+    student = trainable_transformers(str(write_hf(tmp_path, "clip")), True)
+    model = student.module
+    maps = (model.visual_projection.weight, model.text_projection.weight)
     recipe = replace(RECIPE, head_lr=0.5, tuned_lr=0.25, weight_decay=0.125)
     groups = EndToEnd(dataclasses.replace(student, new=maps), "towers", 4).prepare(recipe)
     reports = {
@@ -264,30 +239,8 @@ def test_what_starts_anew_is_faster_and_norms_do_not_decay(text_tower):
         for group in groups
         for left in group["params"]
     }
-    assert len(reports) == sum(left.requires_grad for left in student.module.parameters())
+    assert len(reports) == sum(left.requires_grad for left in model.parameters())
     assert {reports[id(left)] for left in maps} == {(0.5, 0.125)}
-    assert reports[id(student.module.image.norm.weight)] == (0.25, 0.0)
-    assert reports[id(student.module.image.patch_embed.proj.weight)] == (0.25, 0.125)
-    assert not any(left.requires_grad for left in student.module.text.pooler.parameters())
-
-
-@pytest.mark.parametrize(("kind", "length"), [("bert", 40), ("xlm-roberta", 38)])
-def test_a_tokens_embedding_is_the_one_it_trained_with(kind, length, tmp_path):
-    """The phone's tower, rows and tokenizer, against the libraries' modules."""
-    folder = write_text_tower(tmp_path, kind)
-    torch.manual_seed(0)
-    made = trainable_towers(f"timm/test_vit+hf/{folder}", True, 24)
-    assert made.as_exported.text_spec.length == length  # of 40 positions
-    ids, mask = made.tokens(TEXTS)
-    inputs = made.as_exported.read(TEXTS).inputs().values()
-    with torch.no_grad():
-        theirs = made.text(ids, mask)
-        ours = made.as_exported.tower("text")(*map(torch.from_numpy, inputs))
-    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
-
-
-def test_a_text_tower_of_many_positions_reads_64_tokens(tmp_path):
-    """As many as captions need: a phone would compute all that BERT has."""
-    folder = write_text_tower(tmp_path, positions=100)
-    made = trainable_towers(f"timm/test_vit+hf/{folder}", True, 24)
-    assert made.as_exported.text_spec.length == 64
+    assert reports[id(model.text_model.final_layer_norm.weight)] == (0.25, 0.0)
+    assert reports[id(model.vision_model.embeddings.patch_embedding.weight)] == (0.25, 0.125)
+    assert not model.logit_scale.requires_grad

@@ -13,9 +13,7 @@ from mcad_mobile.distill.dataset import Extra
 from mcad_mobile.distill.train_student import Material, RunOptions, train
 from mcad_mobile.distill.trainee import StudentChoice
 from mcad_mobile.errors import MissingExtra, PhotoError, StudentError, TrainingError, install_line
-from mcad_mobile.students.load import load_student
 from tests.distill.test_any_student import RECIPE, silent, start
-from tests.support.tiny_students import write_hf
 
 
 def refused(asked, material, tmp_path, recipe=RECIPE, error=StudentError):
@@ -36,9 +34,6 @@ def refused(asked, material, tmp_path, recipe=RECIPE, error=StudentError):
     ("spec", "message"),
     [
         ("open_clip:ViT-B-33", ("has no model called 'ViT-B-33'", "ViT-B-32")),
-        ("towers:timm/resnet19+hf/x", ("has no model called 'resnet19'", "resnet18")),
-        ("towers:timm/test_vit+hf/./nowhere", ("no folder ./nowhere",)),
-        ("towers:resnet18", ("does not name two towers", "towers:timm/")),
         ("opn_clip:ViT-B-32", ("opn_clip:ViT-B-32", "Nearest: open_clip")),
         ("open_clip:ViT-B-32:openai", ("names weights",)),
         ("open_clip:coca_ViT-B-32", ("cannot be exported", "CoCa")),
@@ -49,20 +44,8 @@ def test_an_unknown_student_lists_the_nearest(spec, message, material, tmp_path)
     assert all(part in found for part in message), found
 
 
-def test_a_text_tower_without_a_rewrite_lists_those_that_have_one(material, tmp_path):
-    folder = write_hf(tmp_path / "clip", "clip")
-    asked = StudentChoice(f"towers:timm/test_vit+hf/{folder}", from_scratch=True)
-    assert "bert, xlm-roberta" in refused(asked, material, tmp_path)
-
-
-def test_towers_of_different_width_without_a_projection_are_named(material, text_tower, tmp_path):
-    asked = StudentChoice(f"towers:timm/test_vit+hf/{text_tower}", from_scratch=True)
-    found = refused(asked, material, tmp_path, replace(RECIPE, projection=0))
-    assert "64" in found and "32" in found and "projection" in found
-
-
 def test_batch_norms_with_a_batch_of_one_are_named(material, tmp_path):
-    asked = start("towers", tmp_path / "start")
+    asked = start("open_clip by name", tmp_path / "start")
     small = replace(RECIPE, batch=1)
     assert "batch norms" in refused(asked, material, tmp_path, small, TrainingError)
     # Layer norms do not mind.
@@ -98,7 +81,6 @@ def test_a_photo_that_does_not_decode_is_named_before_training(material, tmp_pat
     [
         ("open_clip", "open_clip:ViT-B-32"),
         ("transformers", "hf:some/clip"),
-        ("timm", "towers:timm/test_vit+hf/x"),
     ],
 )
 def test_a_missing_library_names_the_extra(module, spec, material, tmp_path, monkeypatch):
@@ -109,19 +91,3 @@ def test_a_missing_library_names_the_extra(module, spec, material, tmp_path, mon
             RunOptions(student=StudentChoice(spec, from_scratch=True)),
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
-
-
-def test_towers_that_were_never_trained_are_no_student_yet(text_tower):
-    with pytest.raises(StudentError, match="has never been trained"):
-        load_student(f"towers:timm/test_vit+hf/{text_tower}")
-
-
-def test_a_damaged_folder_of_towers_is_named(material, tmp_path):
-    asked = start("towers", tmp_path / "start")
-    train(material, tmp_path / "s", RECIPE, tmp_path, silent, RunOptions(student=asked))
-    (tmp_path / "s" / "model.safetensors").write_bytes(b"cut off")
-    with pytest.raises(StudentError, match="is damaged"):
-        load_student(str(tmp_path / "s"))
-    (tmp_path / "s" / "config.json").write_text('{"schema": "mcad-towers/1", "image": 3}')
-    with pytest.raises(StudentError, match=r"`\$\.image`"):
-        load_student(str(tmp_path / "s"))

@@ -12,10 +12,10 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.students.load import load_student
 from tests.e2e.test_distill_processes import CLI, LAUNCH, kill_when, run
 from tests.support.exported import mcad_json
-from tests.support.tiny_students import write_hf, write_open_clip, write_text_tower
+from tests.support.tiny_students import write_hf, write_open_clip
 
 RECIPE = {
-    **{"epochs": 40, "batch": 4, "views": 2, "projection": 32, "head_lr": 1e-3},
+    **{"epochs": 40, "batch": 4, "views": 2, "head_lr": 1e-3},
     "arithmetic": "fp32",  # where two are as fast, each run that is compared could choose
 }
 
@@ -29,15 +29,13 @@ def distill(data: Path, folder: Path, out: Path, spec: str, *more: str) -> list[
 
 
 def spec_of(kind: str, folder: Path) -> list[str]:
-    if kind == "towers":
-        return [f"towers:timm/test_vit+hf/{write_text_tower(folder)}", "--from-scratch"]
     if kind == "hf":
         return [f"hf:{write_hf(folder, 'clip')}"]
     return [f"open_clip:local-dir:{write_open_clip(folder, kind)}"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["resnet", "hf", "towers"])
+@pytest.mark.parametrize("kind", ["resnet", "hf"])
 def test_a_trained_student_is_exported_evaluated_and_searched_with(kind, packaged_pairs, tmp_path):
     out, photos = tmp_path / "mine", tmp_path / "photos"
     spec = spec_of(kind, tmp_path / "start")
@@ -73,7 +71,7 @@ def test_killed_at_a_checkpoint_and_called_again_it_trains_the_same_student(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["resnet", "hf", "towers"])
+@pytest.mark.parametrize("kind", ["resnet", "hf"])
 def test_two_processes_train_one_student(kind, packaged_pairs, tmp_path):
     """Every weight that trains gets a gradient: torch would wait for one that does not."""
     spec, out = spec_of(kind, tmp_path / "start"), tmp_path / "s"

@@ -79,7 +79,6 @@ def test_the_error_names_the_pip_command(
         (("--student", "opn_clip:RN50"), "Nearest: open_clip"),
         (("--student", "open_clip:local-dir:/nowhere"), "open_clip_config.json"),
         (("--student", "hf:./no/such"), "no folder ./no/such"),
-        (("--student", "towers:timm/resnet18+hf/x"), "never been trained"),
         (("--student", "no-such-folder"), "No student at no-such-folder"),
         (("--calibration", "no-such-folder"), "No folder at no-such-folder"),
         (("--data", "no-such-folder"), "no-such-folder"),

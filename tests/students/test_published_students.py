@@ -26,7 +26,6 @@ from mcad_mobile.errors import StudentError
 from mcad_mobile.students import open_clip as library
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.open_clip import find_checkpoint
-from mcad_mobile.students.timm_transformers import trainable_towers
 from tests.support.tiny_students import (
     HF,
     OPEN_CLIP,
@@ -36,7 +35,6 @@ from tests.support.tiny_students import (
     write_hf,
     write_named,
     write_open_clip,
-    write_text_tower,
 )
 
 REFUSED = ("embedding", "gather", "index", "argmax", "where", "eq", "batch_norm", "scaled_dot")
@@ -309,9 +307,7 @@ def test_a_model_that_is_trained_further_keeps_its_preprocess_and_the_activation
 
 @torch.no_grad()
 def test_a_student_of_a_library_is_cut_to_the_widths_of_its_recipe(tmp_path):
-    spec = f"timm/test_efficientnet+hf/{write_text_tower(tmp_path / 'text', 'bert')}"
-    folder = tmp_path / "student"
-    trainable_towers(spec, from_scratch=True, dim=96).write(folder)
+    folder = write_open_clip(tmp_path / "student", dim=96)
     (folder / "recipe.json").write_text(json.dumps(StudentRecipe().to_json()))
     whole, narrow = load_student(str(folder)), load_student(str(folder), 64)
     assert narrow.dim == 64

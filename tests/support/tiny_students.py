@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 
 from benchmarks.random_weights import CAPTIONS, sentences_tokenizer, settle, spread
 from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.students.tokenizers.from_library import read_sentencepiece
 from tests.support.tiny_teachers import letters_tokenizer
 
 TEXTS = CAPTIONS.splitlines()[:4]
@@ -47,10 +46,10 @@ OPEN_CLIP: dict[str, dict[str, Any]] = {
 HF = ("clip", "clip-quickgelu", "metaclip_2", "siglip", "chinese_clip")
 
 
-def write_open_clip(folder: Path, kind: str = "vit", seed: int = 0) -> Path:
+def write_open_clip(folder: Path, kind: str = "vit", seed: int = 0, dim: int = 48) -> Path:
     """Write a folder for `open_clip:local-dir:`, of a kind in OPEN_CLIP."""
     torch.manual_seed(seed)
-    config = {"embed_dim": 48, **OPEN_CLIP[kind]}
+    config = {"embed_dim": dim, **OPEN_CLIP[kind]}
     folder.mkdir(parents=True)
     write_config(folder, config)
     if config["text_cfg"].get("hf_tokenizer_name"):
@@ -136,29 +135,3 @@ def register_open_clip(folder: Path, name: str, kind: str = "vit") -> str:
     (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 48, **OPEN_CLIP[kind]}))
     open_clip.add_model_config(folder)
     return name
-
-
-def write_text_tower(
-    folder: Path, kind: str = "bert", width: int = 32, seed: int = 0, positions: int = 40
-) -> Path:
-    """Write a folder for the `hf/` of `towers:`."""
-    torch.manual_seed(seed)
-    t = transformers
-    tower = {"hidden_size": width, "intermediate_size": 64}
-    tower |= {"num_hidden_layers": 2, "num_attention_heads": 2}
-    tower |= {"max_position_embeddings": positions}
-    if kind == "bert":
-        tokenizer: Any = t.BertTokenizer(vocab=str(minilm_directory() / "vocab.txt"))
-        model = t.BertModel(t.BertConfig(vocab_size=len(tokenizer), **tower))
-    else:
-        sentences_tokenizer(folder, _PIECES)
-        pieces = read_sentencepiece(folder / "spiece.model").pieces
-        specials = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
-        vocab = [*specials, *pieces[3:], ("<mask>", 0.0)]
-        tokenizer = t.XLMRobertaTokenizer(vocab=vocab)
-        config = t.XLMRobertaConfig(vocab_size=len(tokenizer), **tower)
-        model = t.XLMRobertaModel(config)
-    spread(model)
-    for part in (model, tokenizer):
-        part.save_pretrained(folder)
-    return folder
