@@ -122,10 +122,12 @@ class StudentRecipe(Recipe, frozen=True):
         """Read a recipe.json, or only the fields that differ from `start`. Raises DataError."""
         hint = "Start from the recipe.json that lies beside a trained student."
         raw = read_file(path, DataError, hint)
-        found = decode(raw, StudentRecipe, f"{path} is not a recipe: it", DataError, hint)
+        where = f"{path} is not a recipe: it"
+        changes = decode(raw, dict[str, Any], where, DataError, hint)
+        changes.pop("projection", None)  # of a kind of student that is gone
+        found = convert(changes, StudentRecipe, where, DataError, hint)
         if start is None:
             return found
-        changes = msgspec.json.decode(raw)
         teachers = {**msgspec.to_builtins(start.teachers), **changes.pop("teachers", {})}
         return start.changed(**changes, teachers=teachers)
 

@@ -354,14 +354,12 @@ def test_a_finished_run_stores_how_it_ran_and_what_it_reached(tmp_path):
     assert find_finished(tmp_path, provenance) is None
 
 
-def test_a_student_that_training_would_not_help_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text('{"schema": "mcad-towers/1"}')
+def test_a_student_that_training_would_not_help_is_refused():
     models, data = ROOT / "models", SimpleNamespace(photos=("a.jpg",), paired_photos=1)
     for choice, reason in (
         (StudentChoice(from_scratch=True), "trunk is frozen"),
         (StudentChoice(str(models / "mcad-s"), from_scratch=True), "trunk is frozen"),
         (StudentChoice(str(models / "mcad-m")), "has a multilingual text tower"),
-        (StudentChoice(str(tmp_path), from_scratch=True), "starts from none"),
     ):
         with pytest.raises(StudentError, match=reason):
             load_trainee(choice, "mine", data, StudentRecipe())
