@@ -19,14 +19,16 @@ MEMORY_SEARCHES = 100  # "after 100 searches" is the last memory step; they warm
 
 @dataclass(frozen=True)
 class Spec:
-    """One measurement. The indexing part decodes and embeds `photos`. Each of `repeats` runs, at
-    least `cool_down_s` seconds apart, goes through `queries` in turn and times `searches` of them.
-    `runtime` None leaves the choice of a rung to the ladder. With `read_text`, photos are read."""
+    """One measurement. The indexing part decodes and embeds `photos` and, on this machine,
+    `videos`. Each of `repeats` runs, at least `cool_down_s` seconds apart, goes through `queries`
+    in turn and times `searches` of them. `runtime` None leaves the choice of a rung to the ladder.
+    With `read_text`, photos are read."""
 
     bundle: Bundle
     index: Path = Path()
     queries: tuple[str, ...] = ()
     photos: tuple[Path, ...] = ()
+    videos: tuple[Path, ...] = ()
     searches: int = 200
     threads: int = 1
     runtime: str | None = None

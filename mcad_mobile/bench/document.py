@@ -193,6 +193,7 @@ class IndexingFacts(Record, frozen=True):
 
     photos: Count | UnsetType = UNSET
     photos_per_s: PerSecond | UnsetType = UNSET
+    frames_per_s: PerSecond | UnsetType = UNSET
     unsupported: str | UnsetType = UNSET
     source: str = ""
 

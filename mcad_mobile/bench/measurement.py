@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -25,7 +26,8 @@ from mcad_mobile.bench.samples import (
     synthetic_index,
 )
 from mcad_mobile.engine.bundle import TOWERS, Bundle
-from mcad_mobile.errors import BenchError
+from mcad_mobile.engine.photos.video import check_decoder
+from mcad_mobile.errors import BenchError, MissingExtra
 
 # Everyday queries. The length decides how many tokens a text tower reads; most have two to six
 # words.
@@ -37,6 +39,7 @@ MEMORY_LIMIT_MIB = 100.0
 SEARCH_LIMIT_MS = 8.0
 DEFAULT_PHOTOS = 100_000  # a large personal library, and what the targets are stated for
 _DIGITS = 3
+_VIDEOS = 3  # of an index, to decode
 
 
 def open_device(
@@ -119,13 +122,18 @@ def bench(
     if workload.read_text:
         bundle.tower("detector")  # BundleError if it has no reader
     with tempfile.TemporaryDirectory(prefix="mcad-bench-") as folder:
-        index, photos, photos_source = workload.index, [], "photos of the index"
+        index, photos_source = workload.index, "photos of the index"
+        photos: list[Path] = []
+        videos: list[Path] = []
         if index is None:
             index = Path(folder) / "index"
             progress(f"building an index of {workload.synthetic:,} synthetic photos")
             synthetic_index(bundle, index, workload.synthetic)
         else:
             photos = index_photos(bundle, index, workload.decoded_photos)
+            with suppress(MissingExtra):
+                check_decoder()
+                videos = index_photos(bundle, index, _VIDEOS, videos=True)
         if not photos:
             count = workload.decoded_photos
             progress(f"making {count} photos to decode")
@@ -142,6 +150,7 @@ def bench(
             index=index,
             queries=(*bundle.text.golden.texts, *QUERIES),
             photos=tuple(photos),
+            videos=tuple(videos),
             searches=workload.searches,
             threads=workload.threads,
             runtime=workload.runtime,

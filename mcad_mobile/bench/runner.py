@@ -142,13 +142,15 @@ def _share_waited(before: float | None, seconds: float) -> float | None:
 
 
 def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
-    """Measure memory with the image tower, ms per photo by stage, and photos/s of indexing."""
+    """Measure memory with the image tower, ms per photo by stage, photos/s of indexing, and key
+    frames/s of videos."""
     steps = Steps()
     steps.take("process start")
     engine = _engine(spec, "image")
     import tempfile
 
     from mcad_mobile.engine.engine import create_index
+    from mcad_mobile.engine.photos.video import key_frames
 
     steps.take("runtime loaded")
     refuse_simulated(engine.image_tower.simulated)
@@ -176,7 +178,15 @@ def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
             f"{path} was skipped: {why}",
             "Index its folder again, and measure again; or leave --index out.",
         )
+    frames, started = 0, time.perf_counter()
+    preprocess = engine.bundle.preprocess
+    for video in spec.get("videos", ()):
+        for frame in key_frames(video, preprocess.resize_to or preprocess.size):
+            engine.image_tower({"pixels": preprocess.pixels(frame.image)[None]})
+            frames += 1
+    frames_per_s = frames / (time.perf_counter() - started)
     return {
+        **({"frames_per_s": frames_per_s} if frames else {}),
         "steps": steps.taken,
         "samples_ms": {"decode": decode, "image": tower},
         "photos": len(photos),

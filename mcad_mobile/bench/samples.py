@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mcad_mobile.data.photo_formats import is_video
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index, open_index
@@ -68,11 +69,14 @@ def synthetic_index(bundle: Bundle, directory: Path, photos: int) -> None:
             done += len(batch)
 
 
-def index_photos(bundle: Bundle, directory: Path, count: int) -> list[Path]:
-    """Return the first `count` photos of an index whose files still exist. PhotoIndexError if the
-    index was built by a different student than the bundle's."""
-    paths = map(Path, open_index(bundle, directory).paths())
-    return list(islice(filter(Path.is_file, paths), count))
+def index_photos(
+    bundle: Bundle, directory: Path, count: int, *, videos: bool = False
+) -> list[Path]:
+    """Return the first `count` photos, or `videos`, of an index whose files still exist.
+    PhotoIndexError if the index was built by a different student than the bundle's."""
+    paths = open_index(bundle, directory).paths()
+    wanted = (Path(path) for path in paths if is_video(path) == videos)
+    return list(islice(filter(Path.is_file, wanted), count))
 
 
 def sample_photos(

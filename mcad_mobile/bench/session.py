@@ -65,6 +65,7 @@ class _IndexStages(msgspec.Struct, frozen=True):
 class _IndexOutput(_Output, frozen=True, kw_only=True):
     photos: Count
     photos_per_s: PerSecond
+    frames_per_s: PerSecond | None = None
     steps: list[Step]
     samples_ms: _IndexStages
 
@@ -187,8 +188,11 @@ class Session:
             document["indexing"] = {"unsupported": indexing.document["unsupported"]}
         else:
             samples.update(indexing.document["samples_ms"])
-            facts = ("photos", "photos_per_s")
-            document["indexing"] = {key: indexing.document[key] for key in facts}
+            document["indexing"] = {
+                key: indexing.document[key]
+                for key in ("photos", "photos_per_s", "frames_per_s")
+                if key in indexing.document
+            }
             steps = indexing.document["steps"]
             document["memory_mib"]["indexing"] = {**_peak([indexing]), "steps": steps}
         if self.spec.read_text:

@@ -194,6 +194,7 @@ class HostLauncher:
             "bundle": str(self.spec.bundle.directory.resolve()),
             "index": str(self.spec.index.resolve()),
             "photos": [str(photo.resolve()) for photo in self.spec.photos],
+            "videos": [str(video.resolve()) for video in self.spec.videos],
             "scratch": str(self.scratch),
         }
 

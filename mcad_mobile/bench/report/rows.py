@@ -284,9 +284,11 @@ def _indexing(document: dict[str, Any]) -> str:
     if "unsupported" in indexing:
         return f"{NOT_MEASURED}: {indexing['unsupported']}"
     peak = document["memory_mib"]["indexing"]["peak_pss"]
+    frames = indexing.get("frames_per_s")
+    of_videos = f"{frames:.1f} key frames of videos a second; " if frames else ""
     return (
         f"{indexing['photos_per_s']:.1f} photos a second, decoding included "
-        f"({counted(indexing['photos'], 'photo')}: {indexing['source']}); "
+        f"({counted(indexing['photos'], 'photo')}: {indexing['source']}); {of_videos}"
         f"peak {_figure(peak, '.0f', ' MiB')}"
     )
 
