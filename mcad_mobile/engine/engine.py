@@ -48,7 +48,7 @@ class Result:
             the query that its words match; of a video, its best moment's.
         gone: whether its file no longer exists; only the command line checks.
         matched: its words that the query asks for.
-        at_ms: of a video, the moment in milliseconds; None for a photo.
+        at_ms: of a video or a motion photo, the moment in milliseconds; None for a photo.
         moments: of a video, those of its moments that were found, in milliseconds, best first.
         copies: near duplicates that it stands for, best first; see `mcad_mobile.engine.stacks`.
     """
@@ -547,7 +547,7 @@ def _files(rows: Iterable[Result], moments: bool) -> list[Result]:
         file, at = file_and_moment(row.path)
         key = row.path if moments else file
         if at is None:
-            files[key] = row
+            files.setdefault(key, row)
         elif key in files:
             files[key] = replace(files[key], moments=(*files[key].moments, at))
         else:

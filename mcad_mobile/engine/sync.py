@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -36,7 +37,7 @@ from mcad_mobile.engine.photos.folder import (
     walk,
 )
 from mcad_mobile.engine.photos.preprocess import Preprocess
-from mcad_mobile.engine.photos.video import choose_moments, key_frames, read_stamp
+from mcad_mobile.engine.photos.video import choose_moments, key_frames, read_stamp, video_behind
 from mcad_mobile.engine.towers import LoadedRung, normalize
 from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import MissingExtra, PhotoError, PhotoIndexError, Remedy
@@ -283,8 +284,8 @@ def _move_or_delete_gone(
 
 @dataclass(frozen=True)
 class _EmbeddedPhoto:
-    """A file that was read: its embeddings [N, D], one of a photo and one for each of a video's
-    `moments`, and its words, or why there are none; neither, if its bytes have not changed."""
+    """A file that was read: its embeddings [N, D], the paths of their N rows in the index, and its
+    words, or why there are none; neither, if its bytes have not changed."""
 
     path: str
     known: bool
@@ -292,13 +293,8 @@ class _EmbeddedPhoto:
     minutes: int = 0
     embeddings: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     words: PhotoWords | None = None
-    moments: Sequence[int] = ()
+    rows: Sequence[str] = ()
     why: str = ""
-
-    @property
-    def rows(self) -> list[str]:
-        """The paths of its rows in the index."""
-        return [moment_path(self.path, moment) for moment in self.moments] or [self.path]
 
 
 def _embed(engine: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
@@ -315,31 +311,46 @@ def _embed(engine: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
         return _EmbeddedPhoto(path, is_known, why=str(error))
     except MemoryError:
         return _EmbeddedPhoto(path, is_known, why=f"There is not enough memory to resize {path}.")
-    embeddings = normalize(engine.folder_rung.tower({"pixels": pixels[None]}))
-    return _EmbeddedPhoto(path, is_known, stamp, minutes, embeddings, words)
+    embeddings, rows = normalize(engine.folder_rung.tower({"pixels": pixels[None]})), [path]
+    if start := video_behind(file.data):
+        with suppress(PhotoError, MissingExtra):  # the photo itself can be searched
+            times, frames, _ = _embed_frames(engine, path, start)
+            every = np.concatenate([embeddings, frames])
+            chosen = choose_moments([0, *times], every)
+            embeddings = every[chosen]
+            rows += [moment_path(path, times[number - 1]) for number in chosen[1:]]
+    return _EmbeddedPhoto(path, is_known, stamp, minutes, embeddings, words, rows)
 
 
 def _embed_video(engine: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
     stat, stamp = read_stamp(path)
     if known is not None and known != (0, 0) and known[1] == stamp[1]:
         return _EmbeddedPhoto(path, True, stamp, minutes_changed(stat))
-    preprocess, tower = engine.preprocess, engine.folder_rung.tower
-    times: list[int] = []
-    rows: list[NDArray[np.float32]] = []
-    taken: int | None = None
-    for frame in key_frames(path, preprocess.resize_to or preprocess.size):
-        rows.append(normalize(tower({"pixels": preprocess.pixels(frame.image)[None]}))[0])
-        times.append(frame.milliseconds)
-        taken = frame.taken
-    chosen = choose_moments(times, np.array(rows))
+    times, frames, taken = _embed_frames(engine, path)
+    chosen = choose_moments(times, frames)
     return _EmbeddedPhoto(
         path,
         known is not None,
         stamp,
         minutes_changed(stat) if taken is None else taken,
-        np.array(rows)[chosen],
-        moments=[times[number] for number in chosen],
+        frames[chosen],
+        rows=[moment_path(path, times[number]) for number in chosen],
     )
+
+
+def _embed_frames(
+    engine: Embedder, path: str, start: int = 0
+) -> tuple[list[int], NDArray[np.float32], int | None]:
+    """Return N times in milliseconds, embeddings [N, D], and when a video was taken."""
+    preprocess, tower = engine.preprocess, engine.folder_rung.tower
+    times: list[int] = []
+    rows: list[NDArray[np.float32]] = []
+    taken: int | None = None
+    for frame in key_frames(path, preprocess.resize_to or preprocess.size, start=start):
+        rows.append(normalize(tower({"pixels": preprocess.pixels(frame.image)[None]}))[0])
+        times.append(frame.milliseconds)
+        taken = frame.taken
+    return times, np.array(rows), taken
 
 
 def _embed_all(
@@ -421,8 +432,8 @@ class _Batch:
         touched = [photo for photo in self._photos if not len(photo.embeddings)]
         with self._index.writer() as writer:
             if added:
-                # A changed video may have other moments.
-                writer.delete([photo.path for photo in added if photo.known and photo.moments])
+                # A changed file may have other moments.
+                writer.delete([photo.path for photo in added if photo.known])
                 each = [len(photo.embeddings) for photo in added]
                 writer.add(
                     [row for photo in added for row in photo.rows],

@@ -15,8 +15,7 @@ from starlette.responses import Response
 
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.documents import decode
-from mcad_mobile.data.photo_formats import is_video
-from mcad_mobile.engine.index.moments import file_and_moment, moment_path
+from mcad_mobile.engine.index.moments import file_and_moment, may_have_moments, moment_path
 from mcad_mobile.engine.photos.thumbnails import file_jpeg
 from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError, QueryError
@@ -240,7 +239,7 @@ async def view(state: State, request: Request) -> Response:
 )
 async def video(state: State, request: Request) -> Response:
     path = _path(state, state.index(request.path_params["index"]), request)
-    if not is_video(path) or not Path(path).is_absolute():
+    if not may_have_moments(path) or not Path(path).is_absolute():
         raise Refused(_GONE, "No video of this computer has that id.")
     try:
         return await state.run_on(state.quick, VideoResponse, state, request, path)
@@ -309,7 +308,7 @@ async def _photo(
     index = state.index(request.path_params["index"])
     path = row = _path(state, index, request)
     at = request.query_params.get("at", "")
-    if is_video(path) and at.isascii() and at.isdigit() and len(at) < 10:
+    if may_have_moments(path) and at.isascii() and at.isdigit() and len(at) < 10:
         row = moment_path(path, int(at))
 
     def find_stored() -> tuple[str | None, bytes | None]:

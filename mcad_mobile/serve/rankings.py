@@ -179,6 +179,7 @@ def _hit(catalog: Catalog, row: int, result: Result | None = None) -> Hit:
     return replace(
         hit,
         name=name if result.at_ms is None else f"{name} at {clock(result.at_ms)}",
+        video=hit.video or result.at_ms is not None,
         at_ms=result.at_ms,
         score=result.score,
         copies=tuple(Copy(id, *reversed(os.path.split(path))) for id, path in copies),

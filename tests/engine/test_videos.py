@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import socket
 import struct
+import time
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from pytest_socket import enable_socket
 
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.merge import segment_items
@@ -22,6 +27,7 @@ from mcad_mobile.engine.index.moments import (
     moment_path,
 )
 from mcad_mobile.engine.photos.folder import find_photos
+from mcad_mobile.engine.photos.thumbnails import file_jpeg
 from mcad_mobile.engine.photos.video import (
     MOST_MOMENTS,
     choose_moments,
@@ -216,7 +222,7 @@ def test_a_moment_is_written_and_read_in_one_way():
         assert file_and_moment(row) == ("/v.MP4", milliseconds)
         assert is_moment(row.encode())
         assert clock(milliseconds) == shown
-    for row in ("/v.mp4", "/v.mp4#t=1.00", "/v.mp4#t=1", "/v.jpg#t=1.000", "/v.mp4#t=1.000/a.jpg"):
+    for row in ("/v.mp4", "/v.mp4#t=1.00", "/v.mp4#t=1", "/v.png#t=1.000", "/v.mp4#t=1.000/a.jpg"):
         assert file_and_moment(row) == (row, None)
         assert not is_moment(row.encode())
     assert (first_row("/v.mov"), first_row("/a.jpg")) == ("/v.mov#t=0.000", "/a.jpg")
@@ -241,15 +247,70 @@ def test_a_video_has_changed_if_its_start_or_its_end_has(tmp_path):
     assert read_stamp(str(file))[1][1] == zlib.crc32(b"short")
 
 
+def motion_photo(path, still, scenes, behind=b"SEFHtrailer"):
+    """As phones write it; `behind` is what Samsung's have after the video."""
+    colour(path, still)
+    clip = make_video(path.with_suffix(".mp4"), scenes)
+    path.write_bytes(path.read_bytes() + clip.read_bytes() + behind)
+    clip.unlink()
+    return path
+
+
+def test_moments_of_a_motion_photo_that_differ_are_found(engine, index, folder, tmp_path):
+    live = motion_photo(folder / "live.jpg", RED, [RED, BLUE])
+    result = sync_folder(engine, index, folder)
+    assert (result.added, result.skipped) == (7, [])
+    assert rows_of(index, live) == [f"{live}#t=2.000"]
+    best = {}
+    for name, rgb in (("red", RED), ("blue", BLUE)):
+        results = nearest(engine, index, colour(tmp_path / f"{name}.png", rgb))
+        assert [r.path for r in results].count(str(live)) == 1
+        best[name] = results[0]
+    assert (best["red"].path, best["red"].at_ms) == (str(live), None)
+    assert (best["blue"].path, best["blue"].at_ms) == (str(live), 2000)
+    shown = Image.open(io.BytesIO(file_jpeg(str(live), 2000, shorter=48)))
+    assert shown.getpixel((10, 10))[2] > 150 > shown.getpixel((10, 10))[0]
+    videos = nearest(engine, index, tmp_path / "blue.png", rows=PhotoIndex.filter(kind="video"))
+    assert videos == []
+    assert len(index.paths()) == 7
+
+
+def test_a_motion_photo_is_moved_changed_and_gone_as_a_whole(engine, index, folder):
+    live = motion_photo(folder / "live.jpg", RED, [RED, BLUE])
+    sync_folder(engine, index, folder)
+    assert sync_folder(engine, index, folder).unchanged == 7
+    other = live.rename(folder / "other.jpg")
+    assert sync_folder(engine, index, folder).moved == 1
+    assert (rows_of(index, live), rows_of(index, other)) == ([], [f"{other}#t=2.000"])
+    colour(other, GREEN)
+    assert sync_folder(engine, index, folder).changed == 1
+    assert rows_of(index, other) == []
+    motion_photo(other, RED, [RED, BLUE])
+    sync_folder(engine, index, folder)
+    other.unlink()
+    assert sync_folder(engine, index, folder).removed == 1
+    assert rows_of(index, other) == []
+    assert index.photos == 6
+
+
+def test_a_motion_photo_that_shows_nothing_else_is_one_row(engine, index, folder):
+    motion_photo(folder / "still.jpg", RED, [RED])
+    sync_folder(engine, index, folder)
+    assert index.photos == 7
+
+
+@pytest.mark.parametrize("keep", [8, 40, 0.5])
+def test_a_photo_whose_video_is_damaged_is_a_photo(engine, index, folder, keep):
+    live = motion_photo(folder / "live.jpg", RED, [BLUE], behind=b"")
+    data = live.read_bytes()
+    at = data.index(b"ftyp") - 4
+    live.write_bytes(data[: at + (keep if keep >= 1 else int(keep * (len(data) - at)))])
+    result = sync_folder(engine, index, folder)
+    assert (result.added, result.skipped, index.photos) == (7, [], 7)
+
+
 def test_calibration_takes_photos_alone(folder, clip):
     assert clip not in find_photos(folder)
-
-
-def test_a_list_of_other_files_is_not_followed(engine, index, folder, clip):
-    (folder / "list.mkv").write_text("ffconcat version 1.0\nfile clip.mp4\n")
-    (skipped,) = sync_folder(engine, index, folder).skipped
-    assert skipped.path == str(folder / "list.mkv")
-    assert "cannot be decoded" in skipped.why
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9])
@@ -277,3 +338,127 @@ def test_sound_alone_is_no_video(engine, index, folder):
         out.mux(stream.encode())
     (skipped,) = sync_folder(engine, index, folder).skipped
     assert "it holds no video" in skipped.why
+
+
+def test_frames_that_come_at_uneven_times_keep_their_times(tmp_path):
+    av = pytest.importorskip("av", reason="videos need PyAV")
+    times = {100: RED, 1700: GREEN, 1900: WHITE, 9300: BLUE, 9400: RED}
+    with av.open(str(tmp_path / "uneven.mkv"), "w") as out:
+        stream = out.add_stream("mpeg4", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.gop_size = 1
+        for milliseconds, rgb in times.items():
+            pixels = np.broadcast_to(np.uint8(rgb), (48, 64, 3))
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = milliseconds, Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    found = {frame.milliseconds: frame.image for frame in key_frames(str(out.name), 24)}
+    starts = [at - min(times) for at in times]
+    assert 0 in found
+    assert found.keys() <= set(starts)
+    assert {1800, 9200} <= found.keys()  # the last before a whole second
+    for at, image in found.items():
+        expected = np.array(times[at + min(times)])
+        assert np.abs(np.array(image.getpixel((10, 10))) - expected).max() < 40
+
+
+def test_a_decoder_that_hangs_is_ended(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")  # which nobody writes
+    began = time.monotonic()
+    with pytest.raises(PhotoError, match="ended with -9"):
+        list(key_frames(str(tmp_path / "pipe.mp4"), 24, most_s=1.0))
+    assert time.monotonic() - began < 30
+
+
+def test_a_million_key_frames_are_not_all_decoded(tmp_path):
+    av = pytest.importorskip("av", reason="videos need PyAV")
+    first = make_video(tmp_path / "first.mp4", [RED], codec="mpeg4", size=(16, 16), seconds=0.1)
+    with av.open(str(first)) as source:
+        data = next(bytes(packet) for packet in source.demux() if packet.size)
+    with av.open(str(tmp_path / "many.mp4"), "w") as out:
+        stream = out.add_stream("mpeg4", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+        out.start_encoding()
+        for number in range(1_000_000):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 1000), True
+            packet.pts = packet.dts = number
+            out.mux(packet)
+    frames = list(key_frames(str(tmp_path / "many.mp4"), 24, most_s=30))
+    assert len(frames) == 96
+    assert max(frame.milliseconds for frame in frames) > 900_000
+
+
+def no_frames(path):
+    av = pytest.importorskip("av", reason="videos need PyAV")
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        out.start_encoding()
+
+
+def too_wide(path):
+    av = pytest.importorskip("av", reason="videos need PyAV")
+    with av.open(str(path), "w", format="mov") as out:
+        stream = out.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 16_384, 2_560, "rgb24"
+        out.mux(stream.encode(av.VideoFrame(16_384, 2_560, "rgb24")))
+        out.mux(stream.encode())
+
+
+def unknown_codec(path):
+    make_video(path, [RED], codec="mpeg4")
+    path.write_bytes(path.read_bytes().replace(b"mp4v", b"zzzv"))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [(no_frames, "holds no video"), (too_wide, "16384 x 2560"), (unknown_codec, "codec")],
+)
+def test_what_cannot_be_decoded_is_skipped_with_the_reason(engine, index, folder, make, why):
+    make(folder / "bad.mp4")
+    result = sync_folder(engine, index, folder)
+    (skipped,) = result.skipped
+    assert (skipped.path, result.added) == (str(folder / "bad.mp4"), 6)
+    assert why in skipped.why
+
+
+def test_a_video_behind_subtitles_is_found(tmp_path):
+    av = pytest.importorskip("av", reason="videos need PyAV")
+    with av.open(str(tmp_path / "film.mkv"), "w") as out:
+        out.add_stream("ass")
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        pixels = np.full((48, 64, 3), 200, np.uint8)
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(stream.encode())
+    with av.open(str(tmp_path / "film.mkv")) as written:
+        assert written.streams[0].type == "subtitle"
+    (frame,) = key_frames(str(tmp_path / "film.mkv"), 24)
+    assert frame.image.getpixel((10, 10))[0] > 150
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile {clip}\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{clip}\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{url}\n#EXT-X-ENDLIST\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><AdaptationSet>'
+        "<Representation><BaseURL>{url}</BaseURL></Representation></AdaptationSet></Period></MPD>",
+    ],
+)
+def test_a_list_of_other_files_or_addresses_is_not_followed(tmp_path, text):
+    clip = make_video(tmp_path / "clip.mp4", [RED])
+    enable_socket()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/clip.mp4"
+        for suffix in (".mp4", ".mkv"):
+            file = tmp_path / f"list{suffix}"
+            file.write_text(text.format(clip=clip, url=url))
+            with pytest.raises(PhotoError):
+                list(key_frames(str(file), 24))
+        with pytest.raises(BlockingIOError):
+            server.accept()

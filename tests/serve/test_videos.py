@@ -41,8 +41,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Pa
     yield server, folder
     paused = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     paused.request("GET", f"{address(server, 'film.webm')}/video")
-    paused.getresponse()
-    code, errors = server.stop()
+    with paused.getresponse():
+        code, errors = server.stop()
+    paused.close()
     assert (code, errors.count("\n")) == (130, 1), errors
 
 
@@ -216,7 +217,7 @@ def test_a_click_plays_it_from_the_moment(
     assert drawn[2] > 150 > drawn[0]
     page.locator("#close").click()
     expect(page.locator("#viewer")).to_be_hidden()
-    assert film.get_attribute("src") is None
+    page.wait_for_function("() => !document.querySelector('#film').hasAttribute('src')")
 
 
 def test_a_video_that_the_browser_cannot_play_is_shown(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mcad_mobile.engine.arrays import F32, U8, Rows
 from mcad_mobile.engine.index.codes import decode
-from mcad_mobile.engine.index.moments import is_moment
+from mcad_mobile.engine.index.moments import is_of_video
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segments import NO_TIME, Segment, damaged
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
@@ -214,7 +214,7 @@ class LiveSegment:
         """A bit for each row that is a moment of a video, as `_row_bits` has them."""
         count = self.segment.photos
         paths = self.segment.paths.slice(0, count)
-        return _packed(np.fromiter(map(is_moment, paths), np.bool_, count))
+        return _packed(np.fromiter(map(is_of_video, paths), np.bool_, count))
 
     def _row_bits(self, ranges: list[range], first: int, end: int, kernel: Kernel) -> U8:
         """Return a bit for each live row in `ranges` whose time is from `first` to before `end`."""

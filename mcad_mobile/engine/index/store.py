@@ -36,7 +36,7 @@ from mcad_mobile.engine.index.manifest import (
     writing,
 )
 from mcad_mobile.engine.index.merge import segment_items
-from mcad_mobile.engine.index.moments import file_and_moment, first_row, is_moment
+from mcad_mobile.engine.index.moments import file_and_moment, first_row, is_first, is_moment
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.search import Hits, search_segments
 from mcad_mobile.engine.index.segments import NO_TIME
@@ -87,10 +87,8 @@ class Membership:
             if folder:
                 rows = live.segment.paths.below(path_to_bytes(folder))
             for path, _, row in segment_items(live, number, rows):
-                if not found[row]:
-                    file, moment = file_and_moment(os.fsdecode(path))
-                    if not moment:
-                        yield file, _stamp(live, row)
+                if not found[row] and is_first(path):
+                    yield file_and_moment(os.fsdecode(path))[0], _stamp(live, row)
 
 
 def _stamp(live: LiveSegment, row: int) -> Stamp:
@@ -254,8 +252,24 @@ class PhotoIndex:
 
     @property
     def photos(self) -> int:
-        """Number of photos, deleted ones not counted."""
+        """Number of rows, deleted ones not counted: a video has one for each of its moments."""
         return sum(live.photos for live in self.segments)
+
+    def count_files(self) -> dict[str, int]:
+        """Count photos and videos, each once.
+
+        Returns:
+            Their numbers, as "photos" and "videos", which is left out if there are none.
+
+        Raises:
+            PhotoIndexError: a table of paths is damaged, or the index was closed.
+        """
+        files = photos = 0
+        for number, live in enumerate(self.segments):
+            for path, _, _ in segment_items(live, number):
+                files += is_first(path)
+                photos += not is_moment(path)
+        return {"photos": photos, **({"videos": files - photos} if files > photos else {})}
 
     @property
     def bytes_per_photo(self) -> float:

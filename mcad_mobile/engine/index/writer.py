@@ -40,7 +40,13 @@ from mcad_mobile.engine.index.merge import (
     read_embeddings,
     segment_items,
 )
-from mcad_mobile.engine.index.moments import MARK, file_and_moment, first_row
+from mcad_mobile.engine.index.moments import (
+    MARK,
+    file_and_moment,
+    first_row,
+    is_moment,
+    may_have_moments,
+)
 from mcad_mobile.engine.index.paths import MAX_LENGTH, path_to_bytes
 from mcad_mobile.engine.index.segment_writer import write_segment
 from mcad_mobile.engine.index.segments import NO_TIME
@@ -171,10 +177,11 @@ class IndexWriter:
         away itself; if two move to one path, the last stays. Unknown old paths are skipped.
         PhotoIndexError if a new path is empty or longer than 65535 bytes.
         """
+        moments = self._moments([old for old, _, _ in moves])
         moves = [
             (old + moment, new + moment, stamp)
             for old, new, stamp in moves
-            for moment in self._moments(old)
+            for moment in moments[old]
         ]
         before = [path_to_bytes(old) for old, _, _ in moves]
         after = validate_paths([new for _, new, _ in moves])
@@ -195,10 +202,10 @@ class IndexWriter:
 
     def set_times(self, times: dict[str, int]) -> None:
         """Set the times of photos that this writer added or moved, in minutes since 1970."""
-        for path, minutes in times.items():
-            for moment in self._moments(path):
+        for path, moments in self._moments([*times]).items():
+            for moment in moments:
                 if (raw := path_to_bytes(path + moment)) in self._pending:
-                    self._new_times[raw] = minutes
+                    self._new_times[raw] = times[path]
 
     def set_words(self, words: Mapping[str, PhotoWords]) -> None:
         """Set the words of photos, in place of those that they had; unknown photos are skipped. The
@@ -215,21 +222,29 @@ class IndexWriter:
         """Delete photos, and whole videos, and return how many there were; unknown paths are
         skipped."""
         rows = {first_row(path) for path in paths}
-        others = [path + moment for path in paths for moment in self._moments(path)]
+        of_files = self._moments(paths).items()
+        others = [path + moment for path, moments in of_files for moment in moments]
         found = self._take([path_to_bytes(row) for row in rows.union(others)])
         return sum(path_to_bytes(row) in found for row in rows)
 
-    def _moments(self, path: str) -> list[str]:
-        """Return what the rows of a file add to its path: of a photo nothing."""
-        if not is_video(path):
-            return [""]
-        start = path_to_bytes(path + MARK)
-        rows = [row for row in self._pending if row.startswith(start)]
-        for live in self._segments:
-            among = live.segment.paths.below(start)
-            rows += live.segment.paths.slice(among.start, among.stop)
-        named = {os.fsdecode(row) for row in rows}
-        return sorted(row[len(path) :] for row in named if file_and_moment(row)[0] == path)
+    def _moments(self, files: Sequence[str]) -> dict[str, list[str]]:
+        """Return what the rows of each file add to its path: that of a photo itself nothing."""
+        pending = [row for row in self._pending if is_moment(row)]
+        found: dict[str, list[str]] = {}
+        for file in files:
+            found[file] = [] if is_video(file) else [""]
+            if not may_have_moments(file):
+                continue
+            start = path_to_bytes(file + MARK)
+            rows = [row for row in pending if row.startswith(start)]
+            for live in self._segments:
+                among = live.segment.paths.below(start)
+                rows += live.segment.paths.slice(among.start, among.stop)
+            named = {os.fsdecode(row) for row in rows}
+            found[file] += sorted(
+                row[len(file) :] for row in named if file_and_moment(row)[0] == file
+            )
+        return found
 
     def record_filler(self, rung: str) -> None:
         """Record which tower embedded the added photos, and whose kernels ran it."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mcad_mobile.data.photo_formats import is_video
 from mcad_mobile.engine.photos.decode import open_bytes, read_photo
-from mcad_mobile.engine.photos.video import key_frames
+from mcad_mobile.engine.photos.video import key_frames, video_behind
 from mcad_mobile.errors import MissingExtra, PhotoError
 
 if TYPE_CHECKING:
@@ -28,8 +28,11 @@ def jpeg(
     return _small(image, name, shorter, longer)
 
 
-def _frame_jpeg(video: str, milliseconds: int, shorter: int | None, longer: int | None) -> bytes:
-    for frame in key_frames(video, (shorter or longer or 0) // 2, milliseconds):
+def _frame_jpeg(
+    video: str, milliseconds: int, shorter: int | None, longer: int | None, start: int = 0
+) -> bytes:
+    at_least = (shorter or longer or 0) // 2
+    for frame in key_frames(video, at_least, milliseconds, start=start):
         return _small(frame.image, video, shorter, longer)
     raise PhotoError(f"{video} has no frame at {milliseconds} ms.")
 
@@ -56,10 +59,14 @@ def _small(image: Image.Image, name: str, shorter: int | None, longer: int | Non
 def file_jpeg(
     path: str, at_ms: int | None = None, *, shorter: int | None = None, longer: int | None = None
 ) -> bytes:
-    """A photo's file, or a video's at a moment, as `jpeg` makes it. PhotoError, MissingExtra."""
+    """A photo's file, or a video's or motion photo's at a moment, as `jpeg` makes it. PhotoError,
+    MissingExtra."""
     if is_video(path):
         return _frame_jpeg(path, at_ms or 0, shorter, longer)
-    return jpeg(read_photo(path).data, path, shorter=shorter, longer=longer)
+    photo = read_photo(path).data
+    if at_ms is not None and (start := video_behind(photo)):
+        return _frame_jpeg(path, at_ms, shorter, longer, start)
+    return jpeg(photo, path, shorter=shorter, longer=longer)
 
 
 def inline_jpeg(path: Path, shorter: int, at_ms: int | None = None) -> str:

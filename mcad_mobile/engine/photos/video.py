@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -24,8 +25,10 @@ from mcad_mobile.errors import MissingExtra, PhotoError, install_line
 if TYPE_CHECKING:
     from PIL import Image
 
+# How an MP4 begins: a box of type "ftyp" with a few names of formats (ISO/IEC 14496-12, 4.3).
+_MP4 = re.compile(rb"\0\0\0[\x10-\xff]ftyp[\w ]{4}", re.ASCII)
 MOST_MOMENTS = 32  # of a video
-_MOST_S = 120.0  # of decoding, beside other work
+MOST_S = 120.0  # of decoding, beside other work
 _SAME_COSINE = 0.95  # of the embeddings of two frames that show nearly the same
 _ENDS = 1 << 20  # bytes at a file's start and end that tell whether it changed
 _PQ, _HLG = 16, 18  # transfer functions of HDR: ITU-T H.273, table 3
@@ -64,13 +67,27 @@ def read_stamp(path: str) -> tuple[os.stat_result, tuple[int, int]]:
         return found, (stat_stamp(found), zlib.crc32(ends + file.read(_ENDS)))
 
 
-def key_frames(path: str, at_least: int, only: int | None = None) -> Iterator[Frame]:
+def video_behind(photo: bytes) -> int:
+    """Return where the video of a motion photo begins in the bytes of its file, 0 if there is none.
+
+    Android's and Samsung's formats both put an MP4 behind a JPEG, with its place in metadata, which
+    may be wrong and which other programs remove; its first bytes are unmistakable.
+    """
+    found = _MP4.search(photo) if photo.startswith(b"\xff\xd8") else None
+    return found.start() if found else 0
+
+
+def key_frames(
+    path: str, at_least: int, only: int | None = None, *, start: int = 0, most_s: float = MOST_S
+) -> Iterator[Frame]:
     """Decode up to 96 key frames of a video, spread over its length.
 
     Args:
         path: the file, absolute.
         at_least: frames are reduced while both sides keep twice so many pixels.
         only: decode the key frame at so many milliseconds alone.
+        start: the byte of the file at which the video begins.
+        most_s: seconds after which the decoder is ended.
 
     Yields:
         Frames by ascending time, the first at 0.
@@ -82,7 +99,7 @@ def key_frames(path: str, at_least: int, only: int | None = None) -> Iterator[Fr
     """
     check_decoder()
     module = "mcad_mobile.engine.photos.video_decoder"
-    numbers = at_least, -1 if only is None else only
+    numbers = at_least, -1 if only is None else only, start
     # -P: do not import an av.py from the user's folder.
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", module, path, *map(str, numbers)],
@@ -93,12 +110,12 @@ def key_frames(path: str, at_least: int, only: int | None = None) -> Iterator[Fr
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    limit = Timer(_MOST_S, process.kill)
+    limit = Timer(most_s, process.kill)
     limit.start()
     try:
         yield from _frames(process.stdout)
         why = process.stderr.read(10_000).decode("utf-8", "replace").strip()
-        code = process.wait(_MOST_S)
+        code = process.wait(most_s)
     finally:
         limit.cancel()
         process.kill()

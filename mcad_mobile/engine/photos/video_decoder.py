@@ -1,7 +1,8 @@
 """Decodes a video's key frames, in a process of its own: a damaged file may crash or hang it.
 
-Run by `video.py` with a file, the least side of a frame, and for one frame alone its milliseconds,
-else -1. It writes a HEAD and the pixels of each frame, or to standard error what is wrong.
+Run by `video.py` with a file, the least side of a frame, for one frame alone its milliseconds,
+else -1, and the byte at which the video begins. It writes a HEAD and the pixels of each frame, or
+to standard error what is wrong.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ _MOST_PIXELS = 40_000_000  # 8K has 33 million
 # Formats whose files hold their video, never a list of other files or addresses.
 _OPTIONS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm",
-    "protocol_whitelist": "file",
+    "protocol_whitelist": "file,subfile",
 }
 
 
-def main(path: str, least: int, only: int) -> None:
+def main(path: str, least: int, only: int, start: int) -> None:
     """Write the frames of the video, or the one at a time, to standard output."""
     for kind, most in ((resource.RLIMIT_AS, MOST_BYTES), (resource.RLIMIT_CPU, MOST_CPU_S)):
         with suppress(ValueError):  # macOS refuses the first
             resource.setrlimit(kind, (most, most))
     import av
 
-    with av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace") as container:
+    address = f"subfile,,start,{start},end,0,,:file:{path}" if start else f"file:{path}"
+    with av.open(address, options=_OPTIONS, metadata_errors="replace") as container:
         streams = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not streams:
             raise ValueError("it holds no video")
@@ -115,7 +117,7 @@ def _write(frame: Any, milliseconds: int, taken: int, least: int, aspect: Fracti
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+        main(sys.argv[1], *map(int, sys.argv[2:]))
     except BrokenPipeError:  # the process that started it has enough
         sys.stderr.close()
     except Exception as error:  # PyAV raises anything on broken files
