@@ -20,6 +20,7 @@ from mcad_mobile.embed.pieces import PhotoList, Piece, name_of
 from mcad_mobile.embed.shard import DamagedShard, LeftOut, ShardFacts, ShardFile, read_left_out
 from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.index.moments import file_and_moment
 from mcad_mobile.engine.towers.ladder import rungs_of
 from mcad_mobile.errors import ShardError
 
@@ -257,7 +258,7 @@ def done_in(store: Store, file: str) -> Iterator[tuple[list[str], NDArray[np.uin
     good. Photos that could not be read are tried again; broken ones only when they change."""
     with open_shard(store, file) as shard:
         for keys, stamps in shard.stamps():
-            yield keys, stamps[:, 0]
+            yield [file_and_moment(key)[0] for key in keys], stamps[:, 0]
     if shard.facts.left_out:
         left = [photo for photo in _left_out_in(store, file) if photo.cause != "read"]
         yield [photo.key for photo in left], np.array([photo.stamp for photo in left], np.uint32)

@@ -19,6 +19,7 @@ from mcad_mobile.embed.shard import ShardBatch
 from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.moments import file_and_moment, first_row
 from mcad_mobile.engine.photos.folder import Skipped
 from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import DataError, ShardError
@@ -37,7 +38,8 @@ class Shards:
                 "--out SHARDS.",
             )
         self.manifest: ShardsManifest = manifest
-        self._shards: tuple[ShardRecord, ...] = read_inventory(self.store, manifest).shards
+        shards: tuple[ShardRecord, ...] = read_inventory(self.store, manifest).shards
+        self._shards = sorted(shards, key=lambda record: record.file)  # by run
 
     def check_student(self, bundle: Bundle) -> None:
         """Raise ShardError unless the shards are of the bundle's student."""
@@ -49,17 +51,29 @@ class Shards:
         return sorted({shard.filled_by for shard in self._shards if shard.photos})
 
     def count_rows(self, wanted: set[str] | None = None) -> Counter[str]:
-        """Count the rows of each photo, or of each of those with the keys `wanted`."""
+        """Count the rows of each photo and moment, or those of the files with keys `wanted`.
+        Moments of a file that was embedded again, when it had changed, do not count."""
         rows: Counter[str] = Counter()
+        last: dict[str, int] = {}
+        of_moments: dict[str, tuple[str, int]] = {}
         for record in self._shards:
             with open_shard(self.store, record.file) as shard:
-                for keys, _ in shard.stamps():
-                    rows.update(key for key in keys if wanted is None or key in wanted)
+                for keys, stamps in shard.stamps():
+                    for key, stamp in zip(keys, stamps[:, 1].tolist(), strict=True):
+                        file, moment = file_and_moment(key)
+                        if wanted is None or file in wanted:
+                            rows[key] += 1
+                            last[file] = stamp
+                            if moment is not None:
+                                of_moments[key] = file, stamp
+        for key, (file, stamp) in of_moments.items():
+            if stamp != last[file]:
+                del rows[key]
         return rows
 
     def batches(self, wanted: set[str] | None = None) -> Iterator[ShardBatch]:
         """Yield all photos, or those with the keys `wanted`; a photo's last row counts."""
-        for record in sorted(self._shards, key=lambda record: record.file):
+        for record in self._shards:
             with open_shard(self.store, record.file) as shard:
                 yield from shard.batches(wanted)
 
@@ -75,16 +89,16 @@ def index_shards(
     cannot."""
     index.check_student(shards.manifest.student_sha256, shards.manifest.dim)
     result, rows_left = SyncResult(), shards.count_rows(wanted)
-    missing = (wanted or set()) - rows_left.keys()
+    missing = (wanted or set()) - {file_and_moment(key)[0] for key in rows_left}
     result.skipped = [Skipped(key, "No shard has it.") for key in sorted(missing)]
     with index.exclusive(), index.writer() as writer:
         membership = index.membership()
         for batch in shards.batches(wanted):
-            fresh = []
+            fresh, changed = [], []
             for row, known in enumerate(membership.find(batch.keys)):
                 key = batch.keys[row]
                 rows_left[key] -= 1
-                if rows_left[key]:  # a later row counts
+                if rows_left[key]:  # a later row counts, or none
                     continue
                 if known is None:
                     result.added += 1
@@ -93,7 +107,10 @@ def index_shards(
                     continue
                 else:
                     result.changed += 1
+                    changed.append(file_and_moment(key)[0])
                 fresh.append(row)
+            # They may have had other moments. A file's first row comes first.
+            writer.delete([file for file in changed if first_row(file) in batch.keys])
             writer.add(
                 [batch.keys[row] for row in fresh], batch.embeddings[fresh], batch.stamps[fresh]
             )

@@ -16,10 +16,11 @@ from urllib.request import Request, urlopen
 
 import msgspec
 
-from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, suffix_of
+from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, is_video, suffix_of
 from mcad_mobile.embed.shard_store import open_address, reaching
 from mcad_mobile.engine.photos.decode import MOST_BYTES, check_bytes, read_photo
 from mcad_mobile.engine.photos.folder import stat_stamp
+from mcad_mobile.engine.photos.video import read_stamp
 from mcad_mobile.errors import PhotoError, require
 
 _IN_A_ROW = 20  # photos that cannot be read, until the source's store counts as unreachable
@@ -62,12 +63,21 @@ Piece = PhotoList | Rows | Members
 
 
 @dataclass(frozen=True)
+class VideoFile:
+    """A video on this machine, which is too large to be held; `stamp` is the CRC-32 of its ends."""
+
+    path: str
+    stamp: int
+
+
+@dataclass(frozen=True)
 class Photo:
-    """A photo's name, its stamp when it was listed, and a function that reads its bytes and stat
-    stamp, 0 if it has none. OSError if it cannot be read now, PhotoError if it never can."""
+    """A photo's or video's name, its stamp when it was listed, and a function that reads its bytes
+    and stat stamp, 0 if it has none. OSError if it cannot be read now, PhotoError if it never
+    can."""
 
     key: str
-    read: Callable[[], tuple[bytes, int]]
+    read: Callable[[], tuple[bytes | VideoFile, int]]
     stamp: int = 0
 
 
@@ -176,7 +186,7 @@ def _member(name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Photo:
 
 
 def is_photo(name: str) -> bool:
-    return suffix_of(name) in PHOTO_SUFFIXES
+    return suffix_of(name) in PHOTO_SUFFIXES or is_video(name)
 
 
 class _Reader:
@@ -187,7 +197,7 @@ class _Reader:
         self._source_protocol = source.partition("://")[0].lower() if "://" in source else ""
         self._failed = 0
 
-    def __call__(self, key: str, stamp: int) -> tuple[bytes, int]:
+    def __call__(self, key: str, stamp: int) -> tuple[bytes | VideoFile, int]:
         protocol, remote, _ = key.partition("://")
         if not remote:
             return _file(key)
@@ -213,9 +223,12 @@ class _Reader:
         return data, stamp
 
 
-def _file(path: str) -> tuple[bytes, int]:
+def _file(path: str) -> tuple[bytes | VideoFile, int]:
     try:
         os.stat(path)  # noqa: PTH116
+        if is_video(path):
+            _, (stat, ends) = read_stamp(path)
+            return VideoFile(path, ends), stat
         photo = read_photo(path)
     except ValueError as error:  # a path with a null character
         raise PhotoError(f"{path!r} is not a path: {error}.") from error

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from mcad_mobile.base.documents import Count, Record, Sha256, decode
 from mcad_mobile.base.threads import OrderedPool
-from mcad_mobile.embed.pieces import Photo
+from mcad_mobile.embed.pieces import Photo, VideoFile
+from mcad_mobile.engine.index.moments import file_and_moment
 from mcad_mobile.errors import MissingExtra, PhotoError, ShardError, require
 
 SCHEMA = "mcad-shard/1"
@@ -37,12 +38,12 @@ class Model(Protocol):
     @property
     def threads(self) -> int: ...
 
-    def prepare(self, photo: bytes, key: str) -> Any:
-        """Decode a photo, on any thread. PhotoError."""
+    def prepare(self, photo: bytes | VideoFile, key: str) -> Any:
+        """Decode a photo or video, on any thread. PhotoError."""
         ...
 
-    def row(self, prepared: Any) -> NDArray[np.float32]:
-        """Embed a photo: [D]."""
+    def rows(self, prepared: Any, key: str) -> Iterable[tuple[str, NDArray[np.float32]]]:
+        """Embed it: the key and the embedding [D] of each of its rows."""
         ...
 
 
@@ -93,9 +94,10 @@ def embed_shard(
             if isinstance(decoded, LeftOut):
                 left_out.append(decoded)
             else:
-                rows.append(model.row(decoded.prepared))
-                keys.append(key)
-                stamps.append(decoded.stamps)
+                for name, row in model.rows(decoded.prepared, key):
+                    rows.append(row)
+                    keys.append(name)
+                    stamps.append(decoded.stamps)
             note("done", number)
 
     ahead = max(2 * model.threads, _READERS)
@@ -116,7 +118,7 @@ def embed_shard(
     )
 
 
-_Read = tuple[bytes, int]  # a photo's bytes and its stat stamp
+_Read = tuple[bytes | VideoFile, int]  # what was read, and its stat stamp
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def _decoded(model: Model, key: str, read: _Result) -> _Decoded | LeftOut:
         return read
     data, stat = read
     try:
-        return _Decoded(model.prepare(data, key), (stat, zlib.crc32(data)))
+        stamp = data.stamp if isinstance(data, VideoFile) else zlib.crc32(data)
+        return _Decoded(model.prepare(data, key), (stat, stamp))
     except (PhotoError, MissingExtra, MemoryError) as error:
         reason = str(error) or f"{key} takes more memory than there is."
         return LeftOut(key, stat, reason, "decode")
@@ -231,12 +234,15 @@ class ShardFile:
                 yield batch["key"].to_pylist(), _stamps(batch)
 
     def batches(self, wanted: set[str] | None = None) -> Iterator[ShardBatch]:
-        """Yield all rows, or those with the keys `wanted`, skipping row groups without any."""
+        """Yield all rows, or those of the photos and videos with the keys `wanted`, skipping row
+        groups without any."""
         with self._reading():
             for group in range(self._parquet.num_row_groups):
                 if wanted is not None:
                     keys = self._parquet.read_row_group(group, ["key"], use_threads=False)
-                    if wanted.isdisjoint(keys["key"].to_pylist()):
+                    if wanted.isdisjoint(
+                        file_and_moment(key)[0] for key in keys["key"].to_pylist()
+                    ):
                         continue
                 for batch in self._parquet.iter_batches(_GROUP, [group], use_threads=False):
                     yield _batch(batch, wanted)
@@ -283,5 +289,5 @@ def _batch(batch: Any, wanted: set[str] | None) -> ShardBatch:
     stamps = _stamps(batch)
     if wanted is None:
         return ShardBatch(keys, embeddings, stamps)
-    rows = [row for row, key in enumerate(keys) if key in wanted]
+    rows = [row for row, key in enumerate(keys) if file_and_moment(key)[0] in wanted]
     return ShardBatch([keys[row] for row in rows], embeddings[rows], stamps[rows])

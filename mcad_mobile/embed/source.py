@@ -156,7 +156,7 @@ def _version(info: dict[str, Any]) -> str:
 
 def _walk(folder: Path, left_out: list[LeftOut]) -> Iterator[tuple[str, int]]:
     skipped: list[Skipped] = []
-    for path, stamp in walk(folder, skipped):
+    for path, stamp in walk(folder, skipped, videos=True):
         try:
             path.encode()
         except UnicodeEncodeError:

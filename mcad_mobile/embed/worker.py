@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Literal
@@ -25,8 +26,9 @@ from numpy.typing import NDArray
 from mcad_mobile import errors
 from mcad_mobile.base.documents import ReportedError
 from mcad_mobile.base.standard_output import STDERR
+from mcad_mobile.data.photo_formats import is_video
 from mcad_mobile.embed.job import LEFT_OUT, SHARDS, ShardRecord, ShardsManifest, done_in, file_name
-from mcad_mobile.embed.pieces import PhotoList, Piece, name_of, photos_of
+from mcad_mobile.embed.pieces import PhotoList, Piece, VideoFile, name_of, photos_of
 from mcad_mobile.embed.shard import (
     SCHEMA,
     Note,
@@ -37,9 +39,11 @@ from mcad_mobile.embed.shard import (
 )
 from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.index.moments import moment_path
+from mcad_mobile.engine.photos.video import choose_moments, key_frames, video_behind
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.ladder import load_rung, rungs_of
-from mcad_mobile.errors import McadError, ShardError
+from mcad_mobile.errors import McadError, MissingExtra, PhotoError, ShardError
 
 _DEATHS = 2  # over the same photo, until it is left out; the first may be chance
 _IDLE_DEATHS = 3  # with no photo in hand
@@ -118,13 +122,48 @@ class BundleModel:
         self._tower = loaded.tower
         self._preprocess = bundle.preprocess
 
-    def prepare(self, photo: bytes, key: str) -> NDArray[np.float32]:
-        return self._preprocess.decoded(photo, key)
+    def prepare(
+        self, photo: bytes | VideoFile, key: str
+    ) -> list[tuple[int | None, NDArray[np.float32]]]:
+        """Decode a photo, or the key frames of a video with their milliseconds; None for a photo's
+        own pixels [3, S, S]. A motion photo has both."""
+        if isinstance(photo, VideoFile):
+            return self._frames(photo.path)
+        if is_video(key):
+            with self._stored(photo) as path:
+                return self._frames(path)
+        decoded: list[tuple[int | None, NDArray[np.float32]]]
+        decoded = [(None, self._preprocess.decoded(photo, key))]
+        if start := video_behind(photo):
+            with suppress(PhotoError, MissingExtra), self._stored(photo) as path:
+                decoded += self._frames(path, start)
+        return decoded
 
-    def row(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
+    def rows(
+        self, prepared: list[tuple[int | None, NDArray[np.float32]]], key: str
+    ) -> Iterator[tuple[str, NDArray[np.float32]]]:
         # Towers are exported for one photo, as phones use them.
-        row: NDArray[np.float32] = normalize(self._tower({"pixels": prepared[None]}))[0]
-        return row
+        embeddings = [normalize(self._tower({"pixels": pixels[None]}))[0] for _, pixels in prepared]
+        times = [at for at, _ in prepared]
+        for chosen in choose_moments([at or 0 for at in times], np.array(embeddings)):
+            at = times[chosen]
+            yield key if at is None else moment_path(key, at), embeddings[chosen]
+
+    def _frames(self, path: str, start: int = 0) -> list[tuple[int | None, NDArray[np.float32]]]:
+        least = self._preprocess.resize_to or self._preprocess.size
+        return [
+            (frame.milliseconds, self._preprocess.pixels(frame.image))
+            for frame in key_frames(path, least, start=start)
+        ]
+
+    @staticmethod
+    @contextmanager
+    def _stored(video: bytes) -> Iterator[str]:
+        """What came from a store or an archive, as a file: it is decoded by another process."""
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(video)
+            file.flush()
+            yield file.name
 
 
 def write_shard(setup: Setup, model: BundleModel, task: Task, note: Note) -> ShardRecord:

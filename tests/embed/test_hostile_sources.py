@@ -41,8 +41,8 @@ class Bytes:
     def prepare(self, photo, key):
         return photo
 
-    def row(self, prepared):
-        return np.array([len(prepared)])
+    def rows(self, prepared, key):
+        return [(key, np.array([len(prepared)]))]
 
 
 def embedded(piece):

@@ -26,8 +26,8 @@ class Lengths:
             raise MissingExtra(f"{key} needs a library.", "Install it.")
         return photo
 
-    def row(self, prepared):
-        return np.array([len(prepared)], np.float32)
+    def rows(self, prepared, key):
+        return [(key, np.array([len(prepared)], np.float32))]
 
 
 def unreadable():
@@ -101,6 +101,6 @@ def test_no_photo_has_no_rows():
 
 def test_an_error_of_the_model_ends_the_shard():
     model = Lengths()
-    model.row = lambda prepared: 1 / 0
+    model.rows = lambda prepared, key: 1 / 0
     with pytest.raises(ZeroDivisionError):
         embed_shard(model, photos())
