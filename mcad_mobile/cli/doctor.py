@@ -10,9 +10,9 @@ import typer
 
 from mcad_mobile.base import machine
 from mcad_mobile.base.requirements import Installation
-from mcad_mobile.base.standard_output import counted, print_json
+from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.options import Json, optional
-from mcad_mobile.cli.output import coloured, load_bundle
+from mcad_mobile.cli.output import coloured, listed, load_bundle
 from mcad_mobile.cli.wording import hint_of
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.index import PhotoIndex
@@ -189,7 +189,7 @@ def examine_index(directory: Path) -> Finding:
     try:
         with PhotoIndex.open(directory) as index:
             index.verify()
-            return Finding(name, f"intact, {counted(index.photos, 'photo')}", "search", "")
+            return Finding(name, f"intact, {listed(index.count_files())}", "search", "")
     except PhotoIndexError as error:
         return Finding(name, None, "search", f"{error.message} {hint_of(error)}")
 

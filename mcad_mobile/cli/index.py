@@ -23,6 +23,7 @@ from mcad_mobile.cli.options import (
 )
 from mcad_mobile.cli.output import (
     format_speed,
+    listed,
     load_bundle,
     photos_per_second,
     print_result,
@@ -151,9 +152,11 @@ def _engine(bundle: Path, runtime: str | None, threads: int | None) -> SearchEng
 def _rebuild(directory: Path) -> Outcome:
     """Write the index anew, with parameters measured on the photos that it holds."""
     rebuilt = PhotoIndex.rebuild(directory)
-    photos, size = rebuilt.photos, rebuilt.bytes_per_photo
-    document = {"photos": photos, "bytes_per_photo": size}
-    return document, f"written anew, {counted(photos, 'photo')}, {size:.0f} bytes each"
+    files, size = rebuilt.count_files(), rebuilt.bytes_per_photo
+    return (
+        {**files, "bytes_per_photo": size},
+        f"written anew, {listed(files)}, {size:.0f} bytes each",
+    )
 
 
 def _verify(directory: Path, bundle: Path) -> Outcome:
@@ -165,23 +168,22 @@ def _verify(directory: Path, bundle: Path) -> Outcome:
             engine = _engine(bundle, None, None)
             if engine.bundle.student.image_sha256 == opened.student_sha256:
                 recheck(engine, opened)
-        photos = opened.photos
-        return {"photos": photos, "whole": True}, f"{counted(photos, 'photo')}, intact"
+        files = opened.count_files()
+        return {**files, "whole": True}, f"{listed(files)}, intact"
 
 
 def _repair(directory: Path) -> Outcome:
     """Drop the damaged parts of the index."""
     lost = PhotoIndex.repair(directory)
-    photos = PhotoIndex.open(directory).photos
-    document = {"photos": photos, "dropped": lost}
-    return document, f"{counted(photos, 'photo')}; {lost:,} in damaged files, dropped"
+    files = PhotoIndex.open(directory).count_files()
+    return {**files, "dropped": lost}, f"{listed(files)}; {lost:,} in damaged files, dropped"
 
 
 def _prune(directory: Path) -> Outcome:
     """Drop the photos whose files are gone."""
     with PhotoIndex.open(directory) as opened:
-        removed, photos = prune(opened), opened.photos
-    return {"photos": photos, "removed": removed}, f"{counted(photos, 'photo')}, {removed:,} gone"
+        removed, files = prune(opened), opened.count_files()
+    return {**files, "removed": removed}, f"{listed(files)}, {removed:,} gone"
 
 
 def _index_folder(
@@ -257,12 +259,13 @@ def print_sync(
     """Print what was done to the index in `seconds`, and which texts were read, as a document or in
     words."""
     photos_per_s = photos_per_second(result.added + result.changed, seconds)
+    files = index.count_files()
     if json:
         print_json(
             {
                 "index": directory,
                 **asdict(result),
-                "photos": index.photos,
+                **files,
                 "filled_by": filled_by,
                 "bytes_per_photo": index.bytes_per_photo,
                 "photos_per_s": photos_per_s,
@@ -272,7 +275,7 @@ def print_sync(
         return
     speed = f", {format_speed(photos_per_s)}" if result.added + result.changed else ""
     print(
-        f"{directory}: {counted(index.photos, 'photo')}, {result.added} new, "
+        f"{directory}: {listed(files)}, {result.added} new, "
         f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
         f"{index.bytes_per_photo:.0f} bytes each{speed}"
     )

@@ -27,7 +27,12 @@ from rich.text import Text
 
 from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress
-from mcad_mobile.base.standard_output import escape_unprintable, print_json, terminal_errors
+from mcad_mobile.base.standard_output import (
+    counted,
+    escape_unprintable,
+    print_json,
+    terminal_errors,
+)
 from mcad_mobile.engine.bundle import Bundle
 
 
@@ -176,3 +181,8 @@ def _line_a_minute(clock: Callable[[], float]) -> Progress:
             print(f"{time.strftime('%H:%M:%S')} {step}{counts}", file=sys.stderr)
 
     return advance
+
+
+def listed(files: dict[str, int]) -> str:
+    """Say how many files an index holds: "7 photos, 1 video"."""
+    return ", ".join(counted(number, noun.removesuffix("s")) for noun, number in files.items())

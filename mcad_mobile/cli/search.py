@@ -119,11 +119,11 @@ def search(
     If the words of an option contain an equals sign, add a weight after them: --plus "E=mc2=1".
     """
     if duplicates is not None:
-        narrowing = ("folders", "after", "before", "place")
+        narrowing = ("folders", "after", "before", "place", "kind")
         allowed = ("bundle", "index", "duplicates", "show", "json", *narrowing)
         allow_only(context, "with --duplicates", *allowed)
         photos = _open(load_bundle(bundle), index)
-        rows = _rows(photos, folders, after=after, before=before, place=place)
+        rows = _rows(photos, folders, after=after, before=before, place=place, kind=kind)
         _find_duplicates(photos, rows, duplicates, bundle.resolve() if show else None, json)
         return
     parts = [
@@ -327,7 +327,8 @@ def write_contact_sheet(page: str, path: Path) -> None:
 def _find_duplicates(
     photos: PhotoIndex, rows: RowFilter, least: float, shown_for: Path | None, json: bool
 ) -> None:
-    groups, among = photos.near_duplicates(least, rows=rows), photos.count(rows)
+    groups = photos.near_duplicates(least, rows=rows)
+    among = len(photos.passing_paths(rows))
     if shown_for is not None:
         _show(duplicate_sheet(groups, least), shown_for)
     if json:

@@ -83,7 +83,7 @@ def serve(
                     {"url": address, "bundles": [*state.bundles], "indexes": [*state.indexes]}
                 )
             else:
-                count = sum(served.snapshot.index.photos for served in state.indexes.values())
+                count = sum(len(served.snapshot.catalog.paths) for served in state.indexes.values())
                 print(f"{address}  ({counted(count, 'photo')}; Ctrl-C stops it)")
             flush_results()
             if folders:

@@ -184,9 +184,10 @@ class BundleInfo(msgspec.Struct, frozen=True):
 
 
 class IndexInfo(msgspec.Struct, frozen=True):
-    """`filled_by`: rungs that embedded its photos. `first_day` and `last_day` on which photos were
-    taken, "" where none is known. `has_words`: its photos have words. `being_written`:
-    another process holds its lock. `note`: why an older state of it is served, if it is."""
+    """`photos`: how many photos and videos. `filled_by`: rungs that embedded them. `first_day` and
+    `last_day` on which photos were taken, "" where none is known. `has_words`: its photos have
+    words. `being_written`: another process holds its lock. `note`: why an older state of it is
+    served, if it is."""
 
     id: str
     path: str

@@ -246,7 +246,7 @@ class State:
         return records.IndexInfo(
             id=index.id,
             path=path_text(str(index.directory)),
-            photos=snapshot.index.photos,
+            photos=len(snapshot.catalog.paths),
             generation=snapshot.index.generation,
             bytes_per_photo=round(snapshot.index.bytes_per_photo, 1),
             filled_by=list(snapshot.index.filled_by),

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 
 import pytest
 from PIL import Image
@@ -42,6 +43,27 @@ def test_a_moment_is_named_as_players_show_it(place, folder, tmp_path):
     photos = [name for name in by_name if not name.endswith(".mp4")]
     assert photos
     assert not any({"at_ms", "moments"} & by_name[name].keys() for name in photos)
+
+
+def test_photos_and_videos_are_counted_as_files(place, folder):
+    document = json.loads(run("index", folder, *place, "--json"))
+    assert (document["photos"], document["videos"], document["unchanged"]) == (6, 2, 8)
+    assert "6 photos, 2 videos, 0 new" in run("index", folder, *place)
+    (folder / "long.mp4").unlink()
+    pruned = json.loads(run("index", "--prune", *place, "--json"))
+    assert pruned == {"index": pruned["index"], "photos": 6, "videos": 1, "removed": 1}
+
+
+def test_duplicates_of_one_kind_are_grouped(place, folder):
+    names = ("photo-copy.png", "clip-copy.mp4")
+    shutil.copy(next(folder.glob("*.png")), folder / names[0])
+    shutil.copy(folder / "clip.mp4", folder / names[1])
+    run("index", folder, *place)
+    for kind, suffix in (("photo", ".png"), ("video", ".mp4")):
+        found = json.loads(run("search", "--duplicates", 0.97, "--kind", kind, *place, "--json"))
+        paths = [path for group in found["groups"] for path in group]
+        assert paths
+        assert all(path.endswith(suffix) for path in paths)
 
 
 def test_the_page_shows_the_moment(place, folder, tmp_path):
