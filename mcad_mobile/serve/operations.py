@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +22,10 @@ from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
 from mcad_mobile.serve.indexes import ServedIndex
-from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, photo_state
+from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, VideoResponse, photo_state
 from mcad_mobile.serve.rankings import legible
 from mcad_mobile.serve.records import Problem
 from mcad_mobile.serve.state import State
-from mcad_mobile.serve.videos import VideoResponse
 from mcad_mobile.serve.wording import hint_of
 
 T = TypeVar("T")
@@ -241,8 +241,9 @@ async def video(state: State, request: Request) -> Response:
     path = _path(state, state.index(request.path_params["index"]), request)
     if not may_have_moments(path) or not Path(path).is_absolute():
         raise Refused(_GONE, "No video of this computer has that id.")
+    run = partial(state.run_on, state.quick)
     try:
-        return await state.run_on(state.quick, VideoResponse, state, request, path)
+        return await run(VideoResponse, request, path, run)
     except PhotoError as error:
         raise Refused(_GONE, error.message, error.hint) from None
 

@@ -1,26 +1,33 @@
-"""Photo files of the server: states of files, stored thumbnails, and uploads to search by."""
+"""Photo files of the server: states, stored thumbnails, uploads to search by, videos to play."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from PIL import ExifTags
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from mcad_mobile.base.files import cache_directory
+from mcad_mobile.data.photo_formats import is_video
 from mcad_mobile.engine.index.moments import file_and_moment
-from mcad_mobile.engine.photos.decode import opened
+from mcad_mobile.engine.photos.decode import opened, read_photo, regular_file
 from mcad_mobile.engine.photos.thumbnails import file_jpeg, jpeg
+from mcad_mobile.engine.photos.video import video_behind
 from mcad_mobile.errors import PhotoError, QueryError
 
 THUMBNAIL_PX = 320  # of the shorter side: sharp at 160 CSS pixels, 2 pixels each
@@ -39,6 +46,9 @@ _FORMATS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
     (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", ".webp"),
     (lambda head: head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS, ".heic"),
 )
+_CHUNK = 256 << 10
+# A request for several ranges is answered with the whole file, as RFC 9110 (14.2) allows.
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _LYING = (5, 6, 7, 8)  # EXIF's orientations of photos that are stored on their side
 
 FolderState = dict[str, tuple[int, int, int]]
@@ -215,3 +225,54 @@ class Uploads:
                 )
             self._photos.move_to_end(name)
             return self._photos[name]
+
+
+class VideoResponse(Response):
+    """A video, read chunk by chunk as the browser takes it."""
+
+    def __init__(self, request: Request, path: str, run: Callable[..., Awaitable[bytes]]) -> None:
+        """Open the file and find the range that is asked for; `run` calls what reads from it.
+        PhotoError: it cannot be read, or holds no video."""
+        begin = 0 if is_video(path) else video_behind(read_photo(path).data)
+        if not begin and not is_video(path):
+            raise PhotoError(f"{path} holds no video.")
+        self._run, self._request = run, request
+        with contextlib.ExitStack() as closing:
+            file, found = closing.enter_context(regular_file(path, "video"))
+            size = max(found.st_size - begin, 0)
+            file.seek(begin)
+            head = file.read(64)
+            # QuickTime's files are of MP4's kind, and browsers know them by its name.
+            kind = "webm" if b"webm" in head else "x-matroska" if head[:1] == b"\x1a" else "mp4"
+            tag = f'"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"'
+            headers = {"content-type": f"video/{kind}", "accept-ranges": "bytes", "etag": tag}
+            status, start, end = 200, 0, size
+            wanted = _RANGE.fullmatch(request.headers.get("range", ""))
+            if wanted and any(wanted.groups()) and request.headers.get("if-range", tag) == tag:
+                first, last = wanted.groups()
+                start = int(first) if first else max(end - int(last), 0)
+                end = min(int(last) + 1, end) if first and last else end
+                status = 206 if start < end else 416
+                where = f"{start}-{end - 1}" if start < end else "*"
+                headers["content-range"] = f"bytes {where}/{size}"
+            file.seek(begin + start)
+            self._file, self._left = file, max(end - start, 0)
+            headers |= {"content-length": str(self._left), "cache-control": "no-store"}
+            super().__init__(None, status, headers)
+            self._closing = closing.pop_all()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        left = 0 if scope["method"] == "HEAD" else self._left
+        # Where it ends early (the file was cut off, or the server ends), the connection is closed.
+        with contextlib.suppress(asyncio.CancelledError, PhotoError), self._closing:
+            await send({"type": "http.response.start", **start})
+            while not await self._request.is_disconnected():
+                chunk = await self._run(self._file.read, min(left, _CHUNK))
+                left -= len(chunk)
+                more = left > 0
+                if more and not chunk:
+                    return
+                await send({"type": "http.response.body", "body": chunk, "more_body": more})
+                if not more:
+                    return

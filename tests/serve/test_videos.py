@@ -34,6 +34,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Pa
     make_video(folder / "clip.mp4", [RED, BLUE], seconds=40)
     make_video(folder / "old.mkv", [GREEN], codec="mpeg4")
     Image.new("RGB", (64, 48), GREEN).save(folder / "photo.png")
+    Image.new("RGB", (64, 48), GREEN).save(folder / "plain.jpg")
+    behind = make_video(place / "behind.mp4", [GREEN, BLUE]).read_bytes()
+    (folder / "live.jpg").write_bytes((folder / "plain.jpg").read_bytes() + behind)
     bundle = tiny(place, "bundle")
     files = sorted(folder.iterdir())
     SearchEngine(bundle).index_photos(create_index(bundle, place / "bundle.index"), files)
@@ -49,7 +52,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Pa
 
 def address(server: Server, name: str) -> str:
     (hit,) = (hit for hit in server.search()["hits"] if hit["name"] == name)
-    assert hit["video"] == (name != "photo.png")
+    assert hit["video"] == (not name.endswith(("png", "jpg")))
     return f"/api/indexes/bundle.index/photos/{hit['id']}"
 
 
@@ -130,6 +133,26 @@ def test_a_container_has_its_own_type(films: tuple[Server, Path], name: str, kin
     server, _ = films
     status, headers, _ = server.request("HEAD", f"{address(server, name)}/video")
     assert (status, headers["content-type"]) == (200, kind)
+
+
+def test_of_a_motion_photo_the_video_alone_is_sent(
+    films: tuple[Server, Path], tmp_path: Path
+) -> None:
+    server, folder = films
+    path = address(server, "live.jpg")
+    photo = (folder / "plain.jpg").stat().st_size
+    behind = (folder / "live.jpg").read_bytes()[photo:]
+    status, headers, body = server.request("GET", f"{path}/video")
+    assert (status, headers["content-type"], body == behind) == (200, "video/mp4", True)
+    status, headers, body = server.request("GET", f"{path}/video", range="bytes=4-7")
+    assert (status, body) == (206, b"ftyp")
+    assert headers["content-range"] == f"bytes 4-7/{len(behind)}"
+    assert server.request("GET", f"{address(server, 'plain.jpg')}/video")[0] == 404
+    Image.new("RGB", (64, 48), BLUE).save(tmp_path / "blue.png")
+    hits = server.search({"upload": server.upload(tmp_path / "blue.png")})["hits"]
+    (hit,) = (hit for hit in hits if hit["name"].startswith("live.jpg"))
+    assert (hit["name"], hit["video"], hit["at_ms"]) == ("live.jpg at 0:02", True, 2000)
+    assert pixel(server, f"{path}/view?at=2000")[2] > 150 > pixel(server, f"{path}/view")[2]
 
 
 def test_videos_of_the_index_alone_are_sent(films: tuple[Server, Path]) -> None:

@@ -28,15 +28,6 @@ def jpeg(
     return _small(image, name, shorter, longer)
 
 
-def _frame_jpeg(
-    video: str, milliseconds: int, shorter: int | None, longer: int | None, start: int = 0
-) -> bytes:
-    at_least = (shorter or longer or 0) // 2
-    for frame in key_frames(video, at_least, milliseconds, start=start):
-        return _small(frame.image, video, shorter, longer)
-    raise PhotoError(f"{video} has no frame at {milliseconds} ms.")
-
-
 def _small(image: Image.Image, name: str, shorter: int | None, longer: int | None) -> bytes:
     from PIL import Image
 
@@ -61,12 +52,15 @@ def file_jpeg(
 ) -> bytes:
     """A photo's file, or a video's or motion photo's at a moment, as `jpeg` makes it. PhotoError,
     MissingExtra."""
-    if is_video(path):
-        return _frame_jpeg(path, at_ms or 0, shorter, longer)
-    photo = read_photo(path).data
-    if at_ms is not None and (start := video_behind(photo)):
-        return _frame_jpeg(path, at_ms, shorter, longer, start)
-    return jpeg(photo, path, shorter=shorter, longer=longer)
+    start = 0
+    if not is_video(path):
+        photo = read_photo(path).data
+        start = 0 if at_ms is None else video_behind(photo)
+        if not start:
+            return jpeg(photo, path, shorter=shorter, longer=longer)
+    for frame in key_frames(path, (shorter or longer or 0) // 2, at_ms or 0, start=start):
+        return _small(frame.image, path, shorter, longer)
+    raise PhotoError(f"{path} has no frame at {at_ms} ms.")
 
 
 def inline_jpeg(path: Path, shorter: int, at_ms: int | None = None) -> str:
