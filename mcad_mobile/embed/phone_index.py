@@ -19,7 +19,7 @@ from mcad_mobile.embed.shard import ShardBatch
 from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.moments import file_and_moment, first_row
+from mcad_mobile.engine.index.moments import file_and_moment, is_first
 from mcad_mobile.engine.photos.folder import Skipped
 from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import DataError, ShardError
@@ -51,24 +51,14 @@ class Shards:
         return sorted({shard.filled_by for shard in self._shards if shard.photos})
 
     def count_rows(self, wanted: set[str] | None = None) -> Counter[str]:
-        """Count the rows of each photo and moment, or those of the files with keys `wanted`.
-        Moments of a file that was embedded again, when it had changed, do not count."""
+        """Count the rows of each photo and moment, or those of the files with keys `wanted`."""
         rows: Counter[str] = Counter()
-        last: dict[str, int] = {}
-        of_moments: dict[str, tuple[str, int]] = {}
         for record in self._shards:
             with open_shard(self.store, record.file) as shard:
-                for keys, stamps in shard.stamps():
-                    for key, stamp in zip(keys, stamps[:, 1].tolist(), strict=True):
-                        file, moment = file_and_moment(key)
-                        if wanted is None or file in wanted:
-                            rows[key] += 1
-                            last[file] = stamp
-                            if moment is not None:
-                                of_moments[key] = file, stamp
-        for key, (file, stamp) in of_moments.items():
-            if stamp != last[file]:
-                del rows[key]
+                for keys, _ in shard.stamps():
+                    rows.update(
+                        key for key in keys if wanted is None or file_and_moment(key)[0] in wanted
+                    )
         return rows
 
     def batches(self, wanted: set[str] | None = None) -> Iterator[ShardBatch]:
@@ -92,13 +82,14 @@ def index_shards(
     missing = (wanted or set()) - {file_and_moment(key)[0] for key in rows_left}
     result.skipped = [Skipped(key, "No shard has it.") for key in sorted(missing)]
     with index.exclusive(), index.writer() as writer:
-        membership = index.membership()
+        membership, again = index.membership(), set[str]()
         for batch in shards.batches(wanted):
             fresh, changed = [], []
             for row, known in enumerate(membership.find(batch.keys)):
                 key = batch.keys[row]
                 rows_left[key] -= 1
-                if rows_left[key]:  # a later row counts, or none
+                if rows_left[key]:  # a later row counts
+                    again.add(key)
                     continue
                 if known is None:
                     result.added += 1
@@ -107,10 +98,10 @@ def index_shards(
                     continue
                 else:
                     result.changed += 1
-                    changed.append(file_and_moment(key)[0])
                 fresh.append(row)
-            # They may have had other moments. A file's first row comes first.
-            writer.delete([file for file in changed if first_row(file) in batch.keys])
+                if is_first(key.encode()) and (known or key in again):
+                    changed.append(file_and_moment(key)[0])
+            writer.delete(changed)  # they may have had other moments
             writer.add(
                 [batch.keys[row] for row in fresh], batch.embeddings[fresh], batch.stamps[fresh]
             )

@@ -108,6 +108,9 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 Message = Ready | PhotoEvent | Finished | Failed
 
 
+Decoded = list[tuple[int | None, NDArray[np.float32]]]  # a frame's ms, or None; pixels [3, S, S]
+
+
 class BundleModel:
     """Embeds photos as SearchEngine does, with the job's rung. RuntimeUnavailable."""
 
@@ -122,26 +125,20 @@ class BundleModel:
         self._tower = loaded.tower
         self._preprocess = bundle.preprocess
 
-    def prepare(
-        self, photo: bytes | VideoFile, key: str
-    ) -> list[tuple[int | None, NDArray[np.float32]]]:
-        """Decode a photo, or the key frames of a video with their milliseconds; None for a photo's
-        own pixels [3, S, S]. A motion photo has both."""
+    def prepare(self, photo: bytes | VideoFile, key: str) -> Decoded:
+        """Decode a photo, or a video's key frames; of a motion photo both."""
         if isinstance(photo, VideoFile):
             return self._frames(photo.path)
         if is_video(key):
             with self._stored(photo) as path:
                 return self._frames(path)
-        decoded: list[tuple[int | None, NDArray[np.float32]]]
-        decoded = [(None, self._preprocess.decoded(photo, key))]
+        decoded: Decoded = [(None, self._preprocess.decoded(photo, key))]
         if start := video_behind(photo):
             with suppress(PhotoError, MissingExtra), self._stored(photo) as path:
                 decoded += self._frames(path, start)
         return decoded
 
-    def rows(
-        self, prepared: list[tuple[int | None, NDArray[np.float32]]], key: str
-    ) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    def rows(self, prepared: Decoded, key: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
         # Towers are exported for one photo, as phones use them.
         embeddings = [normalize(self._tower({"pixels": pixels[None]}))[0] for _, pixels in prepared]
         times = [at for at, _ in prepared]
@@ -149,7 +146,7 @@ class BundleModel:
             at = times[chosen]
             yield key if at is None else moment_path(key, at), embeddings[chosen]
 
-    def _frames(self, path: str, start: int = 0) -> list[tuple[int | None, NDArray[np.float32]]]:
+    def _frames(self, path: str, start: int = 0) -> Decoded:
         least = self._preprocess.resize_to or self._preprocess.size
         return [
             (frame.milliseconds, self._preprocess.pixels(frame.image))

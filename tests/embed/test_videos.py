@@ -84,7 +84,9 @@ def test_a_video_is_embedded_again_when_it_has_changed(bundle, folder, tmp_path,
     _, shards = made(bundle, folder, tmp_path / "out")
     assert [Path(key).name for key in tasks[-1].keys] == ["clip.mp4"]
     index_shards(shards, index)
-    for rows in (shards.count_rows(), rows_of(index)):
+    index_shards(shards, anew := create_index(bundle, tmp_path / "anew"))
+    for made_from in (index, anew):
+        rows = rows_of(made_from)
         assert f"{folder}/clip.mp4#t=0.000" in rows
         assert f"{folder}/clip.mp4#t=2.000" not in rows
 
