@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -66,14 +64,3 @@ def open_locked(path: Path) -> BinaryIO:
         if is_still(path, file):
             return file
         file.close()  # another process removed or renamed it meanwhile
-
-
-@contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
-    """Run this block in one process at a time, among those that use the same lock file
-    `path`."""
-    with open_locked(path):
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.jvm import JSON_JVM, jvm_libraries
 from mcad_mobile.android.downloads import Artifact
 from mcad_mobile.android.toolchain import compile_java, main_sources
-from mcad_mobile.base.locks import exclusive_lock
+from mcad_mobile.base.locks import open_locked
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
 from tests.support.fake_android_tools import FakeAndroidTools
@@ -55,7 +55,7 @@ def java_classes(bundles) -> Path:
     processes of a run."""
     folder = bundles.with_name("java")
     classes, done = folder / "classes", folder / "done"
-    with exclusive_lock(folder.with_suffix(".lock")):
+    with open_locked(folder.with_suffix(".lock")):
         if not done.exists():
             folder.mkdir(exist_ok=True)
             sources = [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from mcad_mobile.base.locks import exclusive_lock
+from mcad_mobile.base.locks import open_locked
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def traced_once(traced: Path) -> Iterator[None]:
     def once(write):
         def write_once(tower, out, *arguments, **options):
             kept = traced / digest(write, tower, arguments, options)
-            with exclusive_lock(kept.with_suffix(".lock")):
+            with open_locked(kept.with_suffix(".lock")):
                 if not kept.exists():
                     write(tower, out, *arguments, **options)
                     shutil.copy(out, kept)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mcad_mobile.base.locks import exclusive_lock
+from mcad_mobile.base.locks import open_locked
 from mcad_mobile.targets import find_target
 
 COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
@@ -49,7 +49,7 @@ class Exported:
         self.directory = folder / chip
         targets = _TOGETHER if target in _TOGETHER else (target,)
         path = folder / f"{targets[0]}.json"
-        with exclusive_lock(path.with_suffix(".lock")):
+        with open_locked(path.with_suffix(".lock")):
             if not path.exists():
                 command = (sys.executable, "-c", _FEW_SIMULATED)
                 chips = [word for name in targets for word in ("--target", name)]

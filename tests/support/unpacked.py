@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mcad_mobile.base.locks import exclusive_lock
+from mcad_mobile.base.locks import open_locked
 from mcad_mobile.bench.devices.host import default_root
 from tests.support.paths import ROOT
 
@@ -20,7 +20,7 @@ def unpacked_system(kind: str) -> Path:
     cache lacks it."""
     root = default_root().with_name(kind)
     made_by = root / SETUP_ROOT.name
-    with exclusive_lock(root.with_name(f"{kind}.lock")):
+    with open_locked(root.with_name(f"{kind}.lock")):
         if not made_by.is_file() or made_by.read_bytes() != SETUP_ROOT.read_bytes():
             environment = os.environ | {"PYTHON": sys.executable}
             subprocess.run([SETUP_ROOT, kind, root], check=True, timeout=900, env=environment)
