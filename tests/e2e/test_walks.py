@@ -44,7 +44,7 @@ def steps(page: str) -> dict[str, list[str]]:
             if prompts and not line.startswith("$ "):
                 found[command].append(line)
             elif COMMAND.match(line.removeprefix("$ ")):
-                command = line.removeprefix("$ ")
+                command = re.sub(r" +# .*", "", line.removeprefix("$ "))
                 found[command] = []
     return found
 
@@ -80,7 +80,7 @@ class Newcomer:
         for typed, shown in steps(page).items():
             if NOT_HERE.search(typed):
                 continue
-            command = re.sub(r" +# .*", "", typed).replace("~/", f"{self.home}/")
+            command = typed.replace("~/", f"{self.home}/")
             for word, other in instead.items():
                 command = re.sub(rf"(?<!-){word}\b", other, command)
             count += 1
