@@ -100,12 +100,11 @@ class Newcomer:
         return done.stdout
 
     def _serve(self, command: str) -> str:
-        """Start the server, and see it find photos when it has indexed them."""
+        """Start the server, and see it find photos once it has some."""
         self.leave()
         words = [word for word in command.split()[2:] if word != "--open"]
         self.server = Server(*words, cache=self.home / "cache")
-        if "--photos" in words:
-            self.server.wait(lambda status: status["job"] and status["job"]["state"] == "done")
+        self.server.wait(lambda status: any(index["photos"] for index in status["indexes"]))
         assert self.server.search("a dog")["hits"], command
         return ""
 
