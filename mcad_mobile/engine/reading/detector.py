@@ -90,10 +90,12 @@ class Detector:
 
 
 def _tiles(side: int) -> Iterator[tuple[int, int]]:
-    """Yield the ends of tiles that cover a side and overlap by two margins or more."""
+    """Yield the ends of tiles, none larger than it must be, that cover a side and overlap by two
+    margins or more."""
     count = max(math.ceil((side - 2 * _MARGIN) / (_TILE - 2 * _MARGIN)), 1)
-    for start in np.linspace(0, max(side - _TILE, 0), count).astype(int).tolist():
-        yield start, min(start + _TILE, side)
+    tile = math.ceil((side + (count - 1) * 2 * _MARGIN) / count / DETECTOR_STEP) * DETECTOR_STEP
+    for start in np.linspace(0, max(side - tile, 0), count).astype(int).tolist():
+        yield start, min(start + tile, side)
 
 
 def _inner(start: int, end: int, side: int) -> slice:
