@@ -37,11 +37,13 @@ def search_words(
     counts, marked = np.zeros((len(groups), TERMS), np.int64), list[U8]()
     for live in segments:
         marked.append(np.zeros((len(groups), live.segment.photos), np.uint8))
+        if live.words is None:
+            continue
         for few, count, marks in zip(groups, counts, marked[-1], strict=True):
-            if live.words is not None:
-                count[: len(few)] += live.words.find(few, marks)
-                count -= np.count_nonzero(_of_terms(marks[live.deleted]), axis=0)
-                marks[live.deleted] = 0
+            count[: len(few)] += live.words.find(few, marks)
+            count -= np.count_nonzero(_of_terms(marks[live.deleted]), axis=0)
+            marks[live.deleted] = 0
+        live.words.release()
     photos = sum(live.photos for live in segments)
     idfs = np.log((photos + 1) / (counts + 0.5)).clip(0)
     # A word that no photo has, such as "beach", counts no more than those that some have.
@@ -61,7 +63,6 @@ def search_words(
         own = [(at, row) for at, row, _ in best if at == number]
         if own and live.words is not None:
             known |= zip(own, live.words.photos_of([row for _, row in own]), strict=True)
-        if live.words is not None:
             live.words.release()
     hits, is_like = [], matcher(terms)
     for number, row, worth in best:
