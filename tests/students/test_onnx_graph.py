@@ -164,6 +164,26 @@ def test_a_way_of_an_operator_that_is_not_known_is_named(step: str) -> None:
         torch_module(plain_onnx(model, {}))(torch.zeros(1, 3, 4, 5))
 
 
+class _NormBeside(nn.Module):
+    """A grid beside its norm, before a GELU, as in MobileCLIP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return F.gelu(x + self.norm(x))
+
+
+def test_a_gelu_behind_layers_of_grids_is_found(tmp_path: Path) -> None:
+    module, x = _NormBeside(), torch.randn(2, 3, 8, 8)
+    graph = Graph.read(_plain(module, x, tmp_path / "model.onnx"))
+    graph.simplify()
+    assert "Gelu" in {step.op for step in graph.steps}
+    assert torch.allclose(graph.part(["x"], graph.outputs)(x), module(x), atol=1e-5)
+
+
 def test_an_operator_that_is_not_known_is_named_with_its_node() -> None:
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
