@@ -54,7 +54,10 @@ class Remedy(Enum):
         "Give a folder that was trained here, hf:FOLDER for one that transformers wrote, "
         "open_clip:NAME[:CHECKPOINT], or nothing for the default student."
     )
-    GIVE_ONNX = "Give onnx:IMAGE.onnx,TEXT.onnx, or onnx:BOTH.onnx, a tokenizer and a preprocess."
+    GIVE_FILES = (
+        "Give onnx:IMAGE.onnx,TEXT.onnx, onnx:BOTH.onnx or litert:IMAGE.tflite,TEXT.tflite, a "
+        "tokenizer and a preprocess."
+    )
     GIVE_PREPROCESS = "Give preprocess: 'clip', 'siglip' or 'imagenet'."
     GIVE_TOKENIZER = "Give tokenizer: the tokenizer.json of the text tower."
     ALLOW_LOW_PARITY = "Calibrate on photos like your users', or allow low parity."

@@ -167,8 +167,9 @@ def pack_bundle(
                 left_out[f"{name} {rung.name}"] = reason
         if not kept:
             raise BuildError(
-                f"{bundle.directory} has no {name} tower that the app can run.",
-                "Export it again: every bundle ends in an ONNX CPU model.",
+                f"{bundle.directory} has no {name} tower that the app can run: "
+                f"{'; '.join(f'{rung}: {reason}' for rung, reason in left_out.items())}.",
+                "Export it again: every bundle from torch or ONNX ends in an ONNX CPU model.",
             )
         towers[name] = msgspec.structs.replace(bundle.tower(name), rungs=tuple(kept))
     packed = msgspec.structs.replace(bundle, directory=directory, reader=None, **towers)

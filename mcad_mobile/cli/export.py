@@ -150,8 +150,7 @@ def export(
     chips = list({chip.id: chip for chip in named}.values())
     _check_via(via, precision, chips)
     precisions = _precisions(precision, data, chips)
-    if data is None:
-        exclude(context, "without --data", "max_recall_drop")
+    _refuse_ignored(context, data, text)
     several = every or len(target) > 1
     places = _places(out, chips) if several else [out]
     photos = [] if data is None else load_captions(data, "test")
@@ -230,6 +229,13 @@ def _measure_recall(
         report.save(made.bundle.directory)
         saved.append(replace(made, report=report))
     return saved, recall_drop.recall_warnings(record, drop)
+
+
+def _refuse_ignored(context: typer.Context, data: Path | None, text: str | None) -> None:
+    if data is None:
+        exclude(context, "without --data", "max_recall_drop")
+    if text is not None:  # which belongs to a student that `distill` wrote
+        exclude(context, "with --text", "tokenizer", "preprocess")
 
 
 def _check_via(via: str | None, precision: str | None, chips: Sequence[Target]) -> None:

@@ -76,9 +76,9 @@ StudentName = Annotated[
     typer.Option(
         "--student",
         help="A folder that `distill` wrote, open_clip:NAME[:CHECKPOINT] (a published tag or a "
-        "file of weights), hf:NAME_OR_FOLDER (CLIP, SigLIP 2, TinyCLIP ...), or "
-        "my_package.my_module:make_student (docs/models.md), or onnx:IMAGE.onnx,TEXT.onnx. "
-        "Default: mcad-s.",
+        "file of weights), hf:NAME_OR_FOLDER (CLIP, SigLIP 2, TinyCLIP ...), "
+        "my_package.my_module:make_student (docs/python.md), onnx:IMAGE.onnx,TEXT.onnx, or "
+        "litert:IMAGE.tflite,TEXT.tflite. Default: mcad-s.",
     ),
 ]
 TokenizerFile = Annotated[
@@ -86,12 +86,15 @@ TokenizerFile = Annotated[
     typer.Option(
         "--tokenizer",
         metavar="FILE",
-        help="For ONNX models: the text tower's tokenizer.json. Default: the one beside it.",
+        help="For ONNX and LiteRT files: the text tower's tokenizer.json. Default: the one "
+        "beside it.",
     ),
 ]
 PreprocessName = Annotated[
     Literal["clip", "siglip", "imagenet"] | None,
-    typer.Option("--preprocess", help="For ONNX models: how photos are resized and normalized."),
+    typer.Option(
+        "--preprocess", help="For ONNX and LiteRT files: how photos are resized and normalized."
+    ),
 ]
 Dim = Annotated[
     int | None,

@@ -76,9 +76,10 @@ WORDS = {
         "Give a folder that `mcad-mobile distill` wrote, hf:FOLDER for one that transformers "
         "wrote, open_clip:NAME[:CHECKPOINT], or nothing for the default student."
     ),
-    Remedy.GIVE_ONNX: (
-        "Give --student onnx:IMAGE.onnx,TEXT.onnx (or onnx:BOTH.onnx) --tokenizer tokenizer.json "
-        "--preprocess clip, siglip or imagenet."
+    Remedy.GIVE_FILES: (
+        "Give --student onnx:IMAGE.onnx,TEXT.onnx, onnx:BOTH.onnx or "
+        "litert:IMAGE.tflite,TEXT.tflite, and --tokenizer tokenizer.json --preprocess clip, siglip "
+        "or imagenet."
     ),
     Remedy.GIVE_PREPROCESS: "Give --preprocess clip, siglip or imagenet.",
     Remedy.GIVE_TOKENIZER: "Give --tokenizer: the tokenizer.json of the text tower.",

@@ -12,12 +12,21 @@ from pathlib import Path
 
 from msgspec import structs
 
-from mcad_mobile.base import files
-from mcad_mobile.base.files import check_room, check_writable, replace_folder, restore
+from mcad_mobile.base.files import (
+    check_room,
+    check_writable,
+    disk_error,
+    real_path,
+    replace_folder,
+    restore,
+)
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.engine.bundle import READER_SHAPES, TOWERS, Bundle, check_replaceable
+from mcad_mobile.engine.towers import RUNTIMES
+from mcad_mobile.engine.towers.litert import LiteRT
 from mcad_mobile.errors import TargetError
+from mcad_mobile.export.backends.litert.flatbuffer import precision_of
 from mcad_mobile.export.build import (
     BuiltRung,
     BundleRequest,
@@ -37,7 +46,9 @@ from mcad_mobile.export.quantization.calibration import (
 )
 from mcad_mobile.export.reader.prepare import with_reader
 from mcad_mobile.export.smallest_pair import Budget, choose_precisions
+from mcad_mobile.students.litert_pair import GivenTower
 from mcad_mobile.students.student import Student
+from mcad_mobile.targets import RungPlan
 
 # Captions to calibrate on for each photo: a caption has far fewer tokens than a tower takes
 _TEXTS_PER_PHOTO = 8
@@ -76,6 +87,9 @@ def export(
     """Write a bundle for each request; shared parts are built once. A complete bundle replaces the
     one at its `out`, and stays if a later request fails."""
     options = options or ExportOptions()
+    towers = map(student.tower, TOWERS)
+    if files := [tower.file for tower in towers if isinstance(tower, GivenTower)]:
+        requests = [_of_files(files, request, options) for request in requests]
     for request in requests:
         require_compilers(request.target, cloud=request.cloud is not None)
         if options.read_text and not request.target.can_read_text:
@@ -130,6 +144,31 @@ def export(
     return exported
 
 
+def _of_files(
+    files: Sequence[Path], request: BundleRequest, options: ExportOptions
+) -> BundleRequest:
+    """Return a request whose rungs are these LiteRT files, and what they compile to."""
+    target = request.target
+    if options.read_text or options.budget or request.precisions:
+        raise TargetError(
+            "A student in LiteRT files is exported as it is.",
+            "Ask for no precision and no reader of text, or give the student in torch or ONNX.",
+        )
+    image, text = map(precision_of, files)
+    ladder = [
+        RungPlan(plan.runtime, image, text)
+        for plan in target.ladder
+        if LiteRT.name in (plan.runtime, RUNTIMES[plan.runtime].source)
+    ]
+    if not ladder:
+        raise TargetError(
+            f"{target.chip} runs no LiteRT files: its bundles have "
+            f"{', '.join(dict.fromkeys(RUNTIMES[plan.runtime].label for plan in target.ladder))}.",
+            "Export them for Dimensity, Tensor or cpu-litert, or give it in torch or ONNX.",
+        )
+    return dataclasses.replace(request, target=structs.replace(target, ladder=tuple(ladder)))
+
+
 def check_place(student: Student, request: BundleRequest) -> None:
     """Raise ExportError if `out` holds something else, DiskError if the weights would not fit."""
     check_replaceable(request.out)
@@ -179,7 +218,7 @@ def calibration_samples(
 def replacing(out: Path) -> Iterator[Path]:
     """Yield an empty folder beside `out` that replaces it on success and is removed on failure.
     DiskError if the disk is at fault."""
-    whole = files.real_path(out)
+    whole = real_path(out)
     partial = whole.parent / f".{whole.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     new_parents = [folder for folder in whole.parents if not folder.exists()]
@@ -188,11 +227,11 @@ def replacing(out: Path) -> Iterator[Path]:
         yield partial
         replace_folder(out, partial)
     except BaseException as error:
-        disk_error = files.disk_error(out, error)  # before removing the partial bundle makes room
+        of_disk = disk_error(out, error)  # before removing the partial bundle makes room
         shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError):  # a folder that holds other bundles stays
             for folder in new_parents:
                 folder.rmdir()
-        if disk_error is not None:
-            raise disk_error from error
+        if of_disk is not None:
+            raise of_disk from error
         raise

@@ -95,6 +95,8 @@ _MOST_PHOTOS = 64
 def corrected(tower: nn.Module, pixels: Tensor) -> nn.Module:
     """Return a copy of `tower` whose biases give a layer the same mean output with int8 weights as
     with float ones (Nagel et al., arXiv 1906.04721, section 4.2); `pixels` [N, 3, S, S]."""
+    if not _layers(tower):
+        return tower
     pixels = pixels[:_MOST_PHOTOS]
     means = _channel_means(tower.eval(), pixels)
     rounded = copy.deepcopy(tower)

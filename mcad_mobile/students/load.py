@@ -21,7 +21,8 @@ DEFAULT_NAME = "mcad-s"
 OPEN_NAME = "mcad-o"  # the student whose weights anyone may ship
 MULTILINGUAL = "multilingual"  # the name of the default student's second text tower
 _MULTILINGUAL_NAME = "mcad-m"
-KINDS = ("open_clip", "hf", "onnx")  # prefixes of a student, unless it is a folder
+FILES = ("onnx", "litert")  # kinds of towers in files
+KINDS = ("open_clip", "hf", *FILES)  # prefixes of a student, unless it is a folder
 
 
 def load_student(
@@ -38,12 +39,13 @@ def load_student(
             `open_clip:NAME:CHECKPOINT`, where CHECKPOINT is a published tag or a weights file;
             `open_clip:NAME` if only one checkpoint is published; `hf:NAME_OR_FOLDER`;
             `package.module:function`, which returns a `student`; `onnx:IMAGE.onnx,TEXT.onnx`, or
-            `onnx:BOTH.onnx`; "mcad-o" for the student whose weights anyone may ship; None for the
+            `onnx:BOTH.onnx`; `litert:IMAGE.tflite,TEXT.tflite`, for chips whose towers LiteRT
+            runs; "mcad-o" for the student whose weights anyone may ship; None for the
             default student.
         dim: number of leading embedding dimensions to keep; None for all. Only students trained
             by `distill` can be cut, to widths that they were trained for.
-        tokenizer: for ONNX models: a tokenizer.json, if none lies beside the text tower.
-        preprocess: for ONNX models: how photos are resized and normalized, "clip", "siglip" or
+        tokenizer: for towers in files: a tokenizer.json, if none lies beside the text tower.
+        preprocess: for towers in files: how photos are resized and normalized, "clip", "siglip" or
             "imagenet".
 
     Returns:
@@ -55,7 +57,7 @@ def load_student(
         MissingExtra: a library that the student needs is not installed.
     """
     kind, rest = check_spec(spec)
-    if kind != "onnx" and (tokenizer is not None or preprocess is not None):
+    if kind not in FILES and (tokenizer is not None or preprocess is not None):
         raise StudentError(
             f"{spec or DEFAULT_NAME} has its own tokenizer and preprocess.", "Leave out both."
         )
@@ -70,11 +72,13 @@ def load_student(
         from mcad_mobile.students.transformers import load_transformers
 
         student = load_transformers(rest)
-    elif kind == "onnx":
+    elif kind in FILES:
+        from mcad_mobile.students.litert_pair import load_litert
         from mcad_mobile.students.onnx_pair import load_pair
 
         files = [Path(file) for file in rest.split(",")]
-        student = load_pair(files, None if tokenizer is None else Path(tokenizer), preprocess)
+        load = load_pair if kind == "onnx" else load_litert
+        student = load(files, None if tokenizer is None else Path(tokenizer), preprocess)
     elif kind == "python":
         from mcad_mobile.students.own import call
 
@@ -109,6 +113,8 @@ def load_with_text(text: str, spec: str | None = None, dim: int | None = None) -
             f"No text tower at {folder}: there is no such folder.",
             Remedy.GIVE_TEXT_TOWER,
         )
+    if check_spec(spec)[0] in FILES:
+        raise StudentError(f"{spec} keeps its own text tower.", Remedy.TRAIN_TEXT_TOWER)
     student, base = load_student(str(folder), dim), load_student(spec, dim)
     if student.image_sha256 != base.image_sha256:
         raise StudentError(
@@ -128,11 +134,11 @@ def check_spec(spec: str | None) -> tuple[str, str]:
         if find_spec("transformers") is None:
             require("transformers", "students")
         find_folder(rest, ["config.json"])
-    elif kind in ("python", "onnx"):
+    elif kind in ("python", *FILES):
         require("transformers", "students")
-        missing = [file for file in rest.split(",") if kind == "onnx" and not Path(file).is_file()]
+        missing = [file for file in rest.split(",") if kind in FILES and not Path(file).is_file()]
         if missing:
-            raise StudentError(f"There is no file {missing[0]}.", Remedy.GIVE_ONNX)
+            raise StudentError(f"There is no file {missing[0]}.", Remedy.GIVE_FILES)
     elif Path(rest).is_file():
         raise StudentError(*_not_a_folder(Path(rest)))
     elif not Path(rest).is_dir():
@@ -151,14 +157,8 @@ def _not_a_folder(file: Path) -> tuple[str, str | Remedy]:
             f"For a model of open_clip, name it: open_clip:NAME:{file}. For one that transformers "
             "wrote, give its folder: hf:FOLDER.",
         )
-    if file.suffix == ".onnx":
-        return f"{file} is a file, and a student has two towers.", Remedy.GIVE_ONNX
-    if file.suffix == ".tflite":
-        return (
-            f"{file} is an exported model, and exports start from a model in torch or ONNX.",
-            "Give what it was exported from: open_clip:NAME[:CHECKPOINT], hf:FOLDER, or "
-            "onnx:IMAGE.onnx,TEXT.onnx.",
-        )
+    if file.suffix in (".onnx", ".tflite"):
+        return f"{file} is a file, and a student has two towers.", Remedy.GIVE_FILES
     return f"No student at {file}: it is a file.", "Give the folder of a student."
 
 
@@ -177,8 +177,8 @@ def parse_spec(spec: str | None) -> tuple[str, str]:
         raise StudentError(
             f"{spec!r} is not a student: there is neither a kind {kind!r} nor such a folder.",
             (f"Nearest: {near[0]}. " if near else "") + "Write open_clip:NAME[:CHECKPOINT], "
-            "hf:NAME_OR_FOLDER, my_package.my_module:make_student, onnx:IMAGE.onnx,TEXT.onnx, or "
-            "the folder of a student.",
+            "hf:NAME_OR_FOLDER, my_package.my_module:make_student, onnx:IMAGE.onnx,TEXT.onnx, "
+            "litert:IMAGE.tflite,TEXT.tflite, or the folder of a student.",
         )
     if (folder / "open_clip_config.json").is_file():
         return "open_clip", f"local-dir:{folder}"

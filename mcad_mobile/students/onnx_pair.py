@@ -49,13 +49,9 @@ def load_pair(
 ) -> PublishedStudent:
     """Load the image tower and the text tower of ONNX `files`, which may be one file. StudentError
     if they are no towers, or torch does not compute what ONNX Runtime does."""
-    if preprocess not in PREPROCESS:
-        raise StudentError(
-            "An ONNX model does not say how photos are resized and normalized.",
-            Remedy.GIVE_PREPROCESS,
-        )
+    preprocess = check_preprocess(preprocess)
     image, text = _read(files[0], "image"), _read(files[-1], "text")
-    words = _tokenizer(tokenizer or files[-1].parent, preprocess)
+    words = read_tokenizer(tokenizer or files[-1].parent, preprocess)
     size = _sizes(image)[-1] or PREPROCESS[preprocess].size
     seen = msgspec.structs.replace(PREPROCESS[preprocess], size=size)
     length = _sizes(text)[1] or _length(words, preprocess)
@@ -150,7 +146,17 @@ def _told(value: onnx.ValueInfoProto) -> str:
     return f"{value.name} {kind} [{sizes}]"
 
 
-def _tokenizer(path: Path, preprocess: str) -> Any:
+def check_preprocess(name: str | None) -> str:
+    """Return a name in PREPROCESS. StudentError if none was given."""
+    if name not in PREPROCESS:
+        raise StudentError(
+            "Files of towers do not say how photos are resized and normalized.",
+            Remedy.GIVE_PREPROCESS,
+        )
+    return name
+
+
+def read_tokenizer(path: Path, preprocess: str) -> Any:
     """Load a tokenizer.json, and what lies beside it about its special tokens."""
     folder, file = (path, path / "tokenizer.json") if path.is_dir() else (path.parent, path)
     described = (folder / "tokenizer_config.json").is_file()

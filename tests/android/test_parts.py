@@ -94,7 +94,7 @@ def test_rungs_that_nothing_runs_or_needs_are_left_out_with_the_reason(
     assert packed(low)[0] == ["onnx int8", "onnx fp32"]
     with pytest.raises(BuildError, match="has no image tower that the app can run") as raised:
         packed(without("onnx int8", "onnx fp32"))
-    assert "every bundle ends in an ONNX CPU model" in raised.value.hint
+    assert "every bundle from torch or ONNX ends in an ONNX CPU model" in raised.value.hint
 
 
 def test_a_bundle_with_a_damaged_file_is_not_packed(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_missing_parts_are_named_with_what_to_give(copied: Path) -> None:
     assert caught.value.remedy is Remedy.GIVE_TOKENIZER and "none.json" in caught.value.message
     with pytest.raises(StudentError) as caught:
         mcad.load_student(f"onnx:{copied}/vision_model.onnx,{copied}/no.onnx", preprocess="clip")
-    assert caught.value.remedy is Remedy.GIVE_ONNX and "no.onnx" in caught.value.message
+    assert caught.value.remedy is Remedy.GIVE_FILES and "no.onnx" in caught.value.message
 
 
 def test_external_data_that_is_missing_is_named(copied: Path) -> None:

@@ -80,7 +80,7 @@ def test_an_unknown_name_lists_the_nearest():
     [
         ("vitb32.pt", "open_clip:NAME:{}"),
         ("image.onnx", "onnx:IMAGE.onnx,TEXT.onnx"),
-        ("image.tflite", "onnx:IMAGE.onnx,TEXT.onnx"),
+        ("image.tflite", "litert:IMAGE.tflite,TEXT.tflite"),
         ("notes.txt", "Give the folder"),
     ],
 )

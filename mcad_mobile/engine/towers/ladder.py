@@ -87,9 +87,16 @@ def choose_rung(
     passes."""
     passed: list[tuple[float, LoadedRung]] = []
     reasons: list[str] = []
+    rungs = rungs_of(bundle, name, runtime, precision)
+    slow_too = not any(runtime_of(rung).on_any_cpu for rung in rungs)
     tried = [
-        (rung, None if runtime is not None else why_not(rung))
-        for rung in rungs_of(bundle, name, runtime, precision)
+        (
+            rung,
+            None
+            if runtime or (slow_too and runtime_of(rung).slow_on_cpus(rung))
+            else why_not(rung),
+        )
+        for rung in rungs
     ]
     runtimes = {runtime_of(rung) for rung, reason in tried if reason is None}
     # Which of two runtimes is faster depends on the processor; exact 8-bit kernels may be slower
@@ -117,7 +124,7 @@ def choose_rung(
         return best[1]
     raise RuntimeUnavailable(
         f"No {name} tower of {bundle.directory} runs on this machine: {'; '.join(reasons)}",
-        "Export it again: every bundle ends in an ONNX CPU model.",
+        "Export it again: every bundle from torch or ONNX ends in an ONNX CPU model.",
     )
 
 

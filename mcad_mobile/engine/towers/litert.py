@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ class LiteRTTower:
         except IndexError:  # all are in use
             run = self._loaded()
         try:
-            (output,) = run(**signature_arguments(inputs, self._inputs)).values()
+            names = sorted(run.get_input_details())
+            (output,) = run(**signature_arguments(inputs, self._inputs, names)).values()
         except (ValueError, RuntimeError) as error:
             raise RuntimeUnavailable(
                 f"LiteRT cannot run {self._path}: {error}.", Remedy.EXPORT_AGAIN
@@ -75,15 +76,18 @@ class LiteRTTower:
         return dequantize(output, self._output)
 
 
-def signature_arguments(inputs: Inputs, specs: tuple[TensorSpec, ...]) -> Inputs:
-    """Inputs by name -> by position, as in litert-torch, in each spec's layout and stored
-    type."""
+def signature_arguments(
+    inputs: Inputs, specs: tuple[TensorSpec, ...], names: Sequence[str] | None = None
+) -> Inputs:
+    """Inputs by name -> by the file's `names`, which are in the order of `specs` (default:
+    litert-torch's), in each spec's layout, shape and stored type."""
     arguments = {}
-    for index, spec in enumerate(specs):
+    names = [f"args_{index}" for index in range(len(specs))] if names is None else names
+    for name, spec in zip(names, specs, strict=True):
         value = inputs[spec.name]
         if spec.layout == "NHWC":
             value = value.transpose(0, 2, 3, 1)
-        arguments[f"args_{index}"] = quantize(value, spec)
+        arguments[name] = quantize(value.reshape(-1, *spec.shape[1:]), spec)
     return arguments
 
 

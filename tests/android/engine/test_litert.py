@@ -27,6 +27,7 @@ from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
 from tests.support.archives import archive
 from tests.support.framework import ClassFile, called_methods, read_class
+from tests.support.litert_towers import write_pair
 from tests.support.paths import ROOT
 from tests.support.probe import Probe, variant
 from tests.support.pythons import needs_litert
@@ -56,6 +57,10 @@ public final class Interpreter {
 
     public String[] getSignatureKeys() {
         return new String[] {"serving_default"};
+    }
+
+    public String[] getSignatureInputs(String key) {
+        return new String[] {"args_0"};
     }
 
     public String[] getSignatureOutputs(String key) {
@@ -202,6 +207,17 @@ def test_where_an_app_has_litert_it_takes_the_same_rung_as_python(
 
 @needs_litert
 @pytest.mark.slow
+def test_a_text_tower_that_reads_ids_runs_in_an_app(with_litert: Probe, tmp_path: Path) -> None:
+    given = load_student(write_pair(tmp_path / "given"), preprocess="clip")
+    request = BundleRequest(find_target("dimensity-8200"), tmp_path / "bundle")
+    (made,) = export(given, [request], ExportOptions(samples=4))
+    for name in ("image", "text"):
+        found = with_litert.ask("choose_rung", bundle=made.bundle.directory, tower=name)
+        assert found["runtime"] == "litert" and found["cosine"] > 0.9999
+
+
+@needs_litert
+@pytest.mark.slow
 def test_an_app_keeps_litert_rungs_where_litert_is_or_comes_later(dimensity_like, tmp_path):
     classes = {"org/tensorflow/lite/Interpreter.class": b""}
     with zipfile.ZipFile(tmp_path / "classes.jar", "w") as jar:
@@ -236,8 +252,8 @@ def test_what_we_call_is_what_litert_has(java_classes):
     ).read_bytes()
     called = [call for call in called_methods(tower) if call[0].startswith("org/tensorflow/")]
     assert {name for _, name, _ in called} == {
-        *("<init>", "setNumThreads", "getSignatureKeys", "getSignatureOutputs"),
-        *("runSignature", "close"),
+        *("<init>", "setNumThreads", "getSignatureKeys", "getSignatureInputs"),
+        *("getSignatureOutputs", "runSignature", "close"),
     }
 
     def is_there(owner: str, name: str, types: str) -> bool:

@@ -26,11 +26,13 @@ from mcad_mobile.export.backends.litert.vendors import (
 )
 from mcad_mobile.export.parity import WARN_BELOW
 from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.students.litert_pair import GivenTower
 from mcad_mobile.targets import Target
 
 _UNCOMPILED = (
     "The .tflite was not compiled for the NPU. Accepted operators are {}. {} Our app runs the ONNX "
-    "rung; if it contains LiteRT, LiteRT's Interpreter runs a w8a8 .tflite on the CPU."
+    "rung, if there is one; if it contains LiteRT, LiteRT's Interpreter runs a w8a8 .tflite on the "
+    "CPU."
 )
 _NOT_RUN = (
     "Files compiled for a {} cannot run here, nor in our app: the cosines are those of the "
@@ -47,6 +49,8 @@ class LiteRTBackend(Backend):
     def quantize(self, order: RungOrder) -> Quantized:
         """A tower for an NPU gets 16-bit activations if 8-bit ones lose too much."""
         tower, precision, target = order.tower, order.precision, order.target
+        if isinstance(tower.module, GivenTower):
+            return Quantized(tower.module.file, precision)
         tower.progress("converting and quantizing")
         path = quantize_tower(tower, precision)
         if precision != "w8a8" or order.keep_precision or not target.has_npu:
@@ -93,6 +97,8 @@ class LiteRTBackend(Backend):
         return Compiled((out,), total, total - len(left), tuple(notes))
 
     def specs(self, tower: TowerJob, quantized: Path) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
+        if isinstance(tower.module, GivenTower):
+            return tower.module.inputs, tower.module.output
         return stored_specs(quantized, channels_last(tower.inputs), tower.output)
 
     def load(self, tower: TowerJob, quantized: Path) -> LoadedTower:

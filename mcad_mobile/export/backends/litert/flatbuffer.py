@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mcad_mobile.engine.bundle import Precision
 from mcad_mobile.errors import require
 
+PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D")
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 
 
@@ -56,6 +58,21 @@ def four_bits_of(path: Path) -> int:
     """Return how many bytes of a .tflite are 4-bit weights, two per byte."""
     stored = [tensor for operator in operators(path) for tensor in operator.tensors]
     return sum(tensor.bytes for tensor in stored if tensor.dtype == "INT4")
+
+
+def precision_of(path: Path) -> Precision:
+    """Return the precision of a .tflite, by what its products read."""
+    read = [
+        tensor for found in operators(path) if found.name in PRODUCTS for tensor in found.tensors
+    ]
+    weights, activations = (
+        {x.dtype for x in read if bool(x.bytes) == kept} for kept in (True, False)
+    )
+    if "INT16" in activations:
+        return "w4a16" if "INT4" in weights else "w8a16"
+    if "INT8" in activations:
+        return "w8a8"
+    return "int8" if weights & {"INT8", "INT4"} else "fp32"
 
 
 def _name(schema: Any, model: Any, operator: Any) -> str:

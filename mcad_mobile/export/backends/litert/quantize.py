@@ -22,7 +22,7 @@ from mcad_mobile.export.backends.litert.convert import (
     equalize_channels,
     stored_specs,
 )
-from mcad_mobile.export.backends.litert.flatbuffer import operators
+from mcad_mobile.export.backends.litert.flatbuffer import PRODUCTS, operators
 from mcad_mobile.export.backends.onnx.quantize import all_weights_in_four_bits
 from mcad_mobile.export.quantization.four_bits import FourBits, by_values
 from mcad_mobile.export.quantization.ranges import HEADROOM, is_photo
@@ -31,7 +31,6 @@ from mcad_mobile.export.tower_job import TowerJob
 
 SIGNATURE = "serving_default"
 _ACTIVATIONS = ("RELU", "RELU6", "LOGISTIC", "SOFTMAX", "TANH")
-_PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def quantize_tower(tower: TowerJob, precision: str) -> Path:
@@ -107,7 +106,7 @@ def quantize_litert(
         found = observed.get_calibration_results()
         eight = set(found) if precision == "w8a8" else set()
         if stream:
-            products = [one for one in operators(model) if one.name in _PRODUCTS]
+            products = [one for one in operators(model) if one.name in PRODUCTS]
             eight &= {tensor.name for product in products for tensor in product.tensors}
         wider, bounded = {16: set(found) - eight, 8: set() if stream else eight}, _bounded(model)
         for bits, names in wider.items():
@@ -124,7 +123,7 @@ def _settings(activations: int, narrow: Sequence[str], stream: bool) -> Any:
     operations = require("ai_edge_quantizer.qtyping", "dimensity").TFLOperationName
     algorithms = require("ai_edge_quantizer.algorithm_manager", "dimensity").AlgorithmName
     manager.add_static_config(".*", operations.ALL_SUPPORTED, 16 if stream else activations, 8)
-    for product in _PRODUCTS if stream else ():
+    for product in PRODUCTS if stream else ():
         manager.add_static_config(".*", operations(product), activations, 8)
     recovery = algorithms.DEQUANTIZED_WEIGHT_RECOVERY
     for output in narrow:

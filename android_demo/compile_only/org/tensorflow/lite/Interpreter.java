@@ -11,6 +11,8 @@ public final class Interpreter implements AutoCloseable {
 
     public native String[] getSignatureKeys();
 
+    public native String[] getSignatureInputs(String key);
+
     public native String[] getSignatureOutputs(String key);
 
     public native void runSignature(Map<String, Object> inputs, Map<String, Object> outputs, String key);

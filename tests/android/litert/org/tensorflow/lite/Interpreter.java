@@ -3,8 +3,11 @@ package org.tensorflow.lite;
 import java.io.File;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 
 /** Stands for LiteRT's on a JVM: a process of Python runs the model by LiteRT itself. */
@@ -21,6 +24,21 @@ public final class Interpreter implements AutoCloseable {
         return new String[] {"serving_default"};
     }
 
+    public String[] getSignatureInputs(String key) {
+        try {
+            Process process = python(model.getPath()).start();
+            return new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8).strip().split(" ");
+        } catch (IOException error) {
+            throw new IllegalStateException(error);
+        }
+    }
+
+    private static ProcessBuilder python(String... arguments) {
+        List<String> command = new ArrayList<>(List.of(System.getenv("MCAD_TEST_PYTHON"), System.getenv("MCAD_TEST_SCRIPT")));
+        command.addAll(List.of(arguments));
+        return new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT);
+    }
+
     public String[] getSignatureOutputs(String key) {
         return new String[] {OUTPUT};
     }
@@ -34,8 +52,8 @@ public final class Interpreter implements AutoCloseable {
                 buffer.get(bytes);
                 Files.write(folder.resolve(input.getKey()), bytes);
             }
-            Process process = new ProcessBuilder(System.getenv("MCAD_TEST_PYTHON"), System.getenv("MCAD_TEST_SCRIPT"),
-                model.getPath(), folder.toString()).inheritIO().redirectOutput(ProcessBuilder.Redirect.DISCARD).start();
+            Process process = python(model.getPath(), folder.toString())
+                .redirectOutput(ProcessBuilder.Redirect.DISCARD).start();
             if (process.waitFor() != 0) {
                 throw new IllegalArgumentException("run_signature.py failed");
             }

@@ -129,7 +129,7 @@ public final class Ladder {
         }
         throw new McadException(McadException.Kind.TOWER, "No " + tower + " tower of " + bundle.directory
             + " runs here: " + String.join("; ", reasons),
-            "Export the bundle again: every bundle ends in an ONNX CPU model.", null);
+            "Export the bundle again: every bundle from torch or ONNX ends in an ONNX CPU model.", null);
     }
 
     private static Step last(Bundle.Tower tower) {

@@ -5,6 +5,7 @@ import io.github.mcadmobile.engine.McadException;
 import java.io.File;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
@@ -18,12 +19,15 @@ import org.tensorflow.lite.Interpreter;
 final class LiteRtTower extends Tower {
     private final Interpreter interpreter;
     private final String signature;
+    private final String[] arguments; // in the order of the rung's inputs
     private final String output;
 
     private LiteRtTower(Bundle.Rung rung, Interpreter interpreter) {
         super(rung, Provider.LITERT);
         this.interpreter = interpreter;
         signature = interpreter.getSignatureKeys()[0];
+        arguments = interpreter.getSignatureInputs(signature).clone();
+        Arrays.sort(arguments);
         output = interpreter.getSignatureOutputs(signature)[0];
     }
 
@@ -56,14 +60,14 @@ final class LiteRtTower extends Tower {
     @Override
     public float[] run(Map<String, ?> inputs) throws McadException {
         List<Bundle.TensorSpec> specs = rung.inputs();
-        Map<String, Object> arguments = new HashMap<>();
+        Map<String, Object> values = new HashMap<>();
         for (int i = 0; i < specs.size(); i++) {
-            arguments.put("args_" + i, stored(specs.get(i), inputs.get(specs.get(i).name())));
+            values.put(arguments[i], stored(specs.get(i), inputs.get(specs.get(i).name())));
         }
         Bundle.TensorSpec result = rung.outputs().get(0);
         ByteBuffer embedding = direct(result);
         try {
-            interpreter.runSignature(arguments, Collections.singletonMap(output, embedding), signature);
+            interpreter.runSignature(values, Collections.singletonMap(output, embedding), signature);
         } catch (RuntimeException error) {
             throw failed(error);
         }
@@ -97,6 +101,8 @@ final class LiteRtTower extends Tower {
             switch (spec.dtype()) {
                 case "int8" -> buffer.put((byte) spec.stored(value, Byte.MIN_VALUE, Byte.MAX_VALUE));
                 case "int16" -> buffer.putShort((short) spec.stored(value, Short.MIN_VALUE, Short.MAX_VALUE));
+                case "int32" -> buffer.putInt(Math.round(value)); // token ids, which are whole
+                case "int64" -> buffer.putLong(Math.round(value));
                 default -> buffer.putFloat(value);
             }
         }
@@ -108,6 +114,7 @@ final class LiteRtTower extends Tower {
         int bytes = switch (spec.dtype()) {
             case "int8" -> 1;
             case "int16" -> 2;
+            case "int64" -> 8;
             default -> 4;
         };
         return ByteBuffer.allocateDirect(bytes * spec.count()).order(ByteOrder.nativeOrder());
