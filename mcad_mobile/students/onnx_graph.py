@@ -8,7 +8,7 @@ import operator
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -135,8 +135,12 @@ class Graph:
         )
 
     def simplify(self) -> None:
-        """Put each GELU together, and drop guards against softmaxes over nothing."""
-        self.steps = _without_nans(self.steps)
+        """Put each GELU together, drop guards against softmaxes over nothing, and take products of
+        one constant row apart: LiteRT has none of an integer row by activations of 16 bits."""
+        self.steps = [
+            replace(step, op=_ROW_PRODUCT) if self._is_row_product(step) else step
+            for step in _without_nans(self.steps)
+        ]
         for step in [step for step in self.steps if step.op in ("Erf", "Tanh")]:
             before, after = [step.inputs[0]], [step.outputs[0]]
             for value in before:
@@ -151,6 +155,10 @@ class Graph:
                 made = Step("Gelu", step.name, [x], [y], {"approximate": kind})
                 old = next(step for step in self.steps if y in step.outputs)
                 self.steps[self.steps.index(old)] = made
+
+    def _is_row_product(self, step: Step) -> bool:
+        row = self.constants.get(step.inputs[0]) if step.op == "MatMul" else None
+        return row is not None and row.ndim > 1 and row.shape[-2] == 1
 
     def _is_function(self, step: Step) -> bool:
         """Whether a step computes each number from single numbers and constants."""
@@ -630,6 +638,7 @@ def _resize(
     return F.interpolate(x, size, mode=kind, align_corners=aligned)
 
 
+_ROW_PRODUCT = "MatMul of a row"
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Abs": torch.abs,
     "Add": operator.add,
@@ -646,6 +655,7 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Log": torch.log,
     "MatMul": torch.matmul,
     "Mul": operator.mul,
+    _ROW_PRODUCT: lambda row, x: (row.transpose(-1, -2) * x).sum(-2, keepdim=True),
     "Neg": torch.neg,
     "Pow": operator.pow,
     "Reciprocal": torch.reciprocal,

@@ -120,6 +120,7 @@ def test_a_gelu_is_one_operator_again(approximate: str, opset: int, tmp_path: Pa
         ("a, b = Split <axis = 3> (x, c) d = ReduceSum(a, e) y = Div(b, d)",
          {"c": [1, 4], "e": [1]}),
         ("y = Softmax <axis = 1> (x)", {}),
+        ("y = MatMul(row, x)", {"row": np.float32([[[[1, -2, 3, 0.5]]]])}),
         ("y = HardSigmoid(x)", {}),
         ("y = LeakyRelu(x)", {}),
         ("y = Clip(x, a, b)", {"a": np.float32(-0.2), "b": np.float32(0.5)}),
@@ -162,6 +163,17 @@ def test_a_way_of_an_operator_that_is_not_known_is_named(step: str) -> None:
     model.graph.initializer.append(pads)
     with pytest.raises(StudentError, match=f"operator {step.split()[0]} .*cannot be converted"):
         torch_module(plain_onnx(model, {}))(torch.zeros(1, 3, 4, 5))
+
+
+def test_a_constant_row_by_a_tensor_is_no_product_of_matrices() -> None:
+    """As in SigLIP's pooling: LiteRT has no BATCH_MATMUL of an 8-bit row by 16-bit activations."""
+    graph = "g (float[1, 3, 4, 5] x) => (float y) { y = MatMul(row, x) }"
+    model = onnx.parser.parse_model('<ir_version: 9, opset_import: ["" : 20]>\n' + graph)
+    row = onnx.numpy_helper.from_array(np.ones((1, 1, 1, 4), np.float32), "row")
+    model.graph.initializer.append(row)
+    found = Graph.read(plain_onnx(model, {}))
+    found.simplify()
+    assert "MatMul" not in {step.op for step in found.steps}
 
 
 class _NormBeside(nn.Module):
