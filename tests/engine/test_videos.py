@@ -439,7 +439,7 @@ def test_a_video_behind_subtitles_is_found(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "ffconcat version 1.0\nfile {clip}\n",
+        "ffconcat version 1.0\nfile {clip.name}\n",
         "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{clip}\n#EXT-X-ENDLIST\n",
         "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{url}\n#EXT-X-ENDLIST\n",
         '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><AdaptationSet>'
