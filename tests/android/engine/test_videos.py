@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.index.moments import file_and_moment, moment_path
 from mcad_mobile.engine.photos.folder import stat_stamp
+from mcad_mobile.engine.photos.video import read_stamp
 from tests.support.phone import OWN, App, FakePhone
 
 
@@ -76,3 +78,53 @@ def moments(app: App) -> list[tuple[str, int]]:
     any_query = np.eye(1, index.dim, dtype=np.float32)[0]
     rows = map(file_and_moment, index.search(any_query, 100).paths)
     return sorted((file, moment) for file, moment in rows if moment is not None)
+
+
+def film(phone: FakePhone, name: str, ms: int, frames: list[str]) -> str:
+    """Write a film of the fake phone, which shows a photo every ten seconds."""
+    path = phone.take(name)
+    file = phone.folder / OWN / name
+    photos = [str(phone.folder / OWN / frame) for frame in frames]
+    file.write_text(json.dumps({"ms": ms, "frames": photos, "sound": "." * 3_000_000}))
+    return path
+
+
+def test_a_run_adds_the_frames_of_a_video_that_differ_from_the_one_before(
+    app: App, phone: FakePhone
+) -> None:
+    phone.take("a.png", "b.png")
+    path = film(phone, "film.mp4", 40_000, ["a.png", "a.png", "b.png", "a.png", "b.png"])
+    outcome = app.index()
+    assert (outcome["added"], outcome["skipped"]) == (3, 0)
+    assert moments(app) == [(path, 0), (path, 24_000), (path, 32_000)]
+    index = open_index(app.bundle, app.index_directory)
+    assert index.embedding(phone.path("a.png")) == pytest.approx(
+        index.embedding(moment_path(path, 0)), abs=0.02
+    )
+    stamps = dict(index.membership().missing(""))
+    assert stamps[path] == read_stamp(str(phone.folder / OWN / "film.mp4"))[1]
+    film(phone, "film.mp4", 40_000, ["b.png"])
+    assert app.index()["added"] == 1
+    assert moments(app) == [(path, 0)]
+    assert app.index()["added"] == 0
+
+
+def test_a_long_video_has_at_most_32_moments_over_its_length(app: App, phone: FakePhone) -> None:
+    phone.take("a.png", "b.png")
+    path = film(phone, "film.mp4", 6_400_000, ["a.png", "b.png"] * 320)
+    app.index()
+    found = moments(app)
+    assert len(found) <= 32
+    assert found[0] == (path, 0)
+    assert {ms % 200_000 for _, ms in found} == {0}
+
+
+def test_a_video_that_cannot_be_decoded_is_skipped_and_the_others_are_indexed(
+    app: App, phone: FakePhone
+) -> None:
+    phone.take("a.png", "broken.mp4")  # a photo, no film
+    path = film(phone, "film.mp4", 1000, ["a.png"])
+    film(phone, "lost.mp4", 40_000, ["a.png", "gone.png"])
+    outcome = app.index()
+    assert (outcome["added"], outcome["skipped"]) == (2, 2)
+    assert moments(app) == [(path, 0)]

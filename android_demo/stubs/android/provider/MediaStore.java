@@ -13,6 +13,13 @@ public class MediaStore {
     public static native long getGeneration(android.content.Context context, String volume);
     public static native java.util.Set<String> getExternalVolumeNames(android.content.Context context);
 
+    public static class Video {
+        public static class Media {
+            public static final android.net.Uri EXTERNAL_CONTENT_URI = Unset.object();
+            public static native android.net.Uri getContentUri(String volume);
+        }
+    }
+
     public static class Images {
         public static class Media {
             public static final android.net.Uri EXTERNAL_CONTENT_URI = Unset.object();

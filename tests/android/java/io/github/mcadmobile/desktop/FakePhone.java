@@ -2,6 +2,7 @@ package io.github.mcadmobile.desktop;
 
 import io.github.mcadmobile.engine.McadException;
 import io.github.mcadmobile.engine.base.JsonFields;
+import io.github.mcadmobile.engine.photos.Photo;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoLibrary;
@@ -90,6 +91,32 @@ final class FakePhone implements PhotoLibrary {
                 }
             }
             throw new FileNotFoundException(path);
+        };
+    }
+
+    /** A video is a JSON file: its length, and the photo that each ten seconds show. */
+    @Override
+    public Frames frames(String path) throws IOException {
+        JsonFields video = JsonFields.parse(new String(open(path).open().readAllBytes(), StandardCharsets.UTF_8), path);
+        List<String> photos = video.list("frames", String.class);
+        return new Frames() {
+            @Override
+            public long durationMs() {
+                try {
+                    return video.integer("ms");
+                } catch (IOException error) {
+                    throw new IllegalStateException(error);
+                }
+            }
+
+            @Override
+            public Photo near(long ms, int atLeast) throws IOException {
+                Path photo = Paths.get(photos.get((int) Math.min(ms / 10_000, photos.size() - 1)));
+                return new ImageIoDecoder().decode(() -> Files.newInputStream(photo), atLeast);
+            }
+
+            @Override
+            public void close() {}
         };
     }
 

@@ -103,6 +103,11 @@ final class ChosenPhotos implements PhotoLibrary {
     }
 
     @Override
+    public Frames frames(String path) throws IOException {
+        return all.frames(path);
+    }
+
+    @Override
     public Set<String> visible(List<String> paths) throws IOException {
         return all.visible(paths);
     }

@@ -2,7 +2,9 @@ package io.github.mcadmobile.gallery;
 
 import io.github.mcadmobile.engine.McadException;
 import io.github.mcadmobile.engine.SearchEngine;
+import io.github.mcadmobile.engine.base.Vectors;
 import io.github.mcadmobile.engine.index.IndexWriter;
+import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.engine.index.PhotoIndex;
 import io.github.mcadmobile.engine.photos.PhotoBytes;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
@@ -15,6 +17,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.Callable;
 import java.util.concurrent.TimeoutException;
 import java.util.stream.Collectors;
 
@@ -29,6 +32,11 @@ public final class IndexRun {
     public static final int BATCH = 64;
 
     private static final int SAMPLE = 6;
+    private static final int MOST_MOMENTS = 32;
+    private static final long BETWEEN_MS = 10_000;
+    private static final long MOST_NS = 120_000_000_000L;
+    /** The cosine of two frames that show nearly the same. */
+    private static final float SAME = 0.95f;
     private static final double NS_PER_MS = 1e6;
     private static final double MINUTE_NS = 60e9;
     private static final int HOT = 3;
@@ -83,7 +91,7 @@ public final class IndexRun {
         this.library = library;
         this.timings = timings;
         this.device = device;
-        timed = new TimedDecoder(engine.bundle.preprocess, decoder, device);
+        timed = new TimedDecoder(device);
     }
 
     /**
@@ -109,8 +117,8 @@ public final class IndexRun {
         int embedded = 0;
         try (timed) {
             for (PhotoLibrary.Item item : listing.items().subList(0, Math.min(SAMPLE, listing.items().size()))) {
-                float[] pixels = crashes.isExcluded(item) ? null
-                    : decode(item, PhotoBytes.of(library.open(item.path()), item.bytes()));
+                float[] pixels = item.isVideo() || crashes.isExcluded(item) ? null
+                    : pixels(item, PhotoBytes.of(library.open(item.path()), item.bytes()));
                 if (pixels != null) {
                     engine.embedPixels(pixels);
                     startedNs = embedded++ == 0 ? System.nanoTime() : startedNs; // the first is slower
@@ -296,12 +304,12 @@ public final class IndexRun {
     /** A broken file must not stop the run: it counts as skipped, and the next run tries it again. */
     private void add(IndexWriter writer, PhotoLibrary.Item item, ChangedPhotos.KnownPhoto before,
             MovedPhotos movedPhotos) throws IOException {
-        long started = System.nanoTime();
-        PhotoDecoder.Source source;
+        PhotoDecoder.Source source = library.open(item.path());
         int content;
         try {
-            source = PhotoBytes.of(library.open(item.path()), item.bytes());
-            content = Stamps.ofContent(source, decoder.revision(item.kind()));
+            source = item.isVideo() ? source : PhotoBytes.of(source, item.bytes());
+            content = item.isVideo() ? Stamps.ofEnds(source, item.bytes())
+                : Stamps.ofContent(source, decoder.revision(item.kind()));
         } catch (IOException unreadable) {
             library.checkAccess();
             skipped.add(item); // its content is unknown: the stored embedding stays
@@ -317,28 +325,84 @@ public final class IndexRun {
             moved++;
             return;
         }
-        float[] pixels = decode(item, source);
-        if (pixels == null) {
+        Map<String, float[]> rows = item.isVideo() ? moments(item) : photo(item, source);
+        if (before != null && (rows.isEmpty() || item.isVideo())) {
+            writer.delete(item.path()); // what is stored is no longer this file
+        }
+        if (rows.isEmpty()) {
             skipped.add(item);
-            if (before != null) {
-                writer.delete(item.path()); // what is stored is no longer this file
-            }
             return;
+        }
+        for (Map.Entry<String, float[]> row : rows.entrySet()) {
+            writer.add(row.getKey(), row.getValue(), stamp, content);
+        }
+        writer.recordFiller(engine.imageTower().toString());
+        added++;
+    }
+
+    /** The row of a photo; none if it cannot be decoded. */
+    private Map<String, float[]> photo(PhotoLibrary.Item item, PhotoDecoder.Source source) throws IOException {
+        long started = System.nanoTime();
+        float[] pixels = pixels(item, source);
+        if (pixels == null) {
+            return Map.of();
         }
         long decoded = System.nanoTime();
         float[] embedding = engine.embedPixels(pixels);
         timings.add("decode", (decoded - started) / NS_PER_MS);
         timings.add("image", (System.nanoTime() - decoded) / NS_PER_MS);
-        writer.add(item.path(), embedding, stamp, content);
-        writer.recordFiller(engine.imageTower().toString());
-        added++;
+        return Map.of(item.path(), embedding);
     }
 
-    /** The pixels of a photo, or null if it cannot be decoded; IOException if access was revoked. */
-    private float[] decode(PhotoLibrary.Item item, PhotoDecoder.Source source) throws IOException {
+    /**
+     * The rows of a video: one frame in ten seconds, at most 32, without those that are nearly the one before, as in
+     * mcad_mobile/engine/photos/video.py. None if it cannot be decoded, also where that takes too long.
+     */
+    private Map<String, float[]> moments(PhotoLibrary.Item item) throws IOException {
+        Map<String, float[]> rows = new HashMap<>();
+        long startedNs = System.nanoTime();
+        PhotoLibrary.Frames frames = decode(item, () -> library.frames(item.path()));
+        if (frames == null) {
+            return rows;
+        }
+        try {
+            int count = (int) Math.min(MOST_MOMENTS, frames.durationMs() / BETWEEN_MS + 1);
+            float[] before = null;
+            for (int i = 0; i < count; i++) {
+                long ms = frames.durationMs() * i / count;
+                PhotoDecoder frame = (any, atLeast) -> frames.near(ms, atLeast);
+                float[] pixels = decode(item, () -> engine.bundle.preprocess.pixels(frame, null));
+                boolean tooSlow = System.nanoTime() - startedNs > MOST_NS;
+                if (tooSlow) {
+                    crashes.hung(item);
+                }
+                if (tooSlow || pixels == null) {
+                    return Map.of();
+                }
+                float[] embedding = engine.embedPixels(pixels);
+                if (before == null || Vectors.cosine(before, embedding) < SAME) {
+                    rows.put(Moments.path(item.path(), ms), embedding);
+                    before = embedding;
+                }
+            }
+        } finally {
+            decode(item, () -> { // may hang, too
+                frames.close();
+                return frames;
+            });
+        }
+        return rows;
+    }
+
+    private float[] pixels(PhotoLibrary.Item item, PhotoDecoder.Source source) throws IOException {
+        return decode(item, () -> engine.bundle.preprocess.pixels(decoder, source));
+    }
+
+    /** What {@code work} decodes, or null if it fails or hangs; IOException if access was revoked. */
+    private <T> T decode(PhotoLibrary.Item item, Callable<T> work) throws IOException {
         crashes.decoding(item);
         try {
-            return timed.pixels(source);
+            return timed.run(work);
         } catch (TimeoutException hangs) {
             crashes.hung(item);
             return null;

@@ -6,6 +6,7 @@ import java.util.function.Predicate;
 public final class PhotoAccess {
     public static final String READ_STORAGE = "android.permission.READ_EXTERNAL_STORAGE";
     public static final String READ_IMAGES = "android.permission.READ_MEDIA_IMAGES";
+    public static final String READ_VIDEO = "android.permission.READ_MEDIA_VIDEO";
     public static final String READ_SELECTED = "android.permission.READ_MEDIA_VISUAL_USER_SELECTED";
 
     private static final int ANDROID_13 = 33;
@@ -41,7 +42,16 @@ public final class PhotoAccess {
 
     /** The app's access; {@code granted} tests whether a permission is granted. */
     public static State state(int sdk, Predicate<String> granted) {
-        if (granted.test(sdk >= ANDROID_13 ? READ_IMAGES : READ_STORAGE)) {
+        return state(sdk, granted, READ_IMAGES);
+    }
+
+    /** The app's access to videos. */
+    public static State videos(int sdk, Predicate<String> granted) {
+        return state(sdk, granted, READ_VIDEO);
+    }
+
+    private static State state(int sdk, Predicate<String> granted, String permission) {
+        if (granted.test(sdk >= ANDROID_13 ? permission : READ_STORAGE)) {
             return State.ALL;
         }
         return sdk >= ANDROID_14 && granted.test(READ_SELECTED) ? State.SOME : State.NONE;

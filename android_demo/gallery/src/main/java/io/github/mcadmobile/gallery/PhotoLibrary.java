@@ -1,5 +1,7 @@
 package io.github.mcadmobile.gallery;
 
+import io.github.mcadmobile.engine.McadException;
+import io.github.mcadmobile.engine.photos.Photo;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
 import java.io.IOException;
 import java.util.Collections;
@@ -59,6 +61,22 @@ public interface PhotoLibrary {
     String volume(String path);
 
     PhotoDecoder.Source open(String path);
+
+    /** Open a video to decode its frames. IOException with the reason if it cannot be decoded. */
+    default Frames frames(String path) throws IOException {
+        throw new McadException(path + " is a video, which this library does not decode.", "Leave videos out of its list.");
+    }
+
+    /** A video, opened. */
+    interface Frames extends AutoCloseable {
+        long durationMs();
+
+        /** Decode the key frame nearest to a moment, upright; both sides keep {@code 2 * atLeast} pixels if they have. */
+        Photo near(long ms, int atLeast) throws IOException;
+
+        @Override
+        void close();
+    }
 
     /** The subset of {@code paths} that the app can see now. */
     Set<String> visible(List<String> paths) throws IOException;

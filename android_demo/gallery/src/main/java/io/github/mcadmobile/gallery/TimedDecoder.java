@@ -1,10 +1,9 @@
 package io.github.mcadmobile.gallery;
 
 import io.github.mcadmobile.engine.McadException;
-import io.github.mcadmobile.engine.photos.PhotoDecoder;
-import io.github.mcadmobile.engine.photos.Preprocess;
 import java.io.Closeable;
 import java.io.IOException;
+import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -17,25 +16,21 @@ final class TimedDecoder implements Closeable {
     /** If Android freezes the process while it waits, only one slice passes. */
     private static final long SLICE_MS = 1000;
 
-    private final Preprocess preprocess;
-    private final PhotoDecoder decoder;
     private final Device device;
     private ExecutorService thread;
 
-    TimedDecoder(Preprocess preprocess, PhotoDecoder decoder, Device device) {
-        this.preprocess = preprocess;
-        this.decoder = decoder;
+    TimedDecoder(Device device) {
         this.device = device;
     }
 
-    /** The pixels of a photo. TimeoutException if that takes longer than {@link Device#decodingMs}. */
-    float[] pixels(PhotoDecoder.Source source) throws IOException, TimeoutException {
+    /** Do {@code work}. TimeoutException if that takes longer than {@link Device#decodingMs}. */
+    <T> T run(Callable<T> work) throws IOException, TimeoutException {
         if (thread == null) {
             thread = Executors.newSingleThreadExecutor(device.threads());
         }
-        Future<float[]> pixels = thread.submit(() -> preprocess.pixels(decoder, source));
+        Future<T> done = thread.submit(work);
         try {
-            return await(pixels);
+            return await(done);
         } catch (TimeoutException hangs) {
             close();
             thread = null;
@@ -50,13 +45,13 @@ final class TimedDecoder implements Closeable {
     }
 
     /** Wait through interrupts, which do not concern the photo, and restore the flag for the caller. */
-    private float[] await(Future<float[]> pixels) throws ExecutionException, TimeoutException {
+    private <T> T await(Future<T> done) throws ExecutionException, TimeoutException {
         long leftMs = device.decodingMs();
         boolean interrupted = false;
         try {
             while (true) {
                 try {
-                    return pixels.get(Math.min(leftMs, SLICE_MS), TimeUnit.MILLISECONDS);
+                    return done.get(Math.min(leftMs, SLICE_MS), TimeUnit.MILLISECONDS);
                 } catch (TimeoutException slow) {
                     leftMs -= SLICE_MS;
                     if (leftMs <= 0) {

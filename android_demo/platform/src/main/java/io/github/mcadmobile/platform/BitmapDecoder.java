@@ -145,7 +145,7 @@ public final class BitmapDecoder implements PhotoDecoder {
         return Bitmap.createBitmap(bitmap, 0, 0, bitmap.getWidth(), bitmap.getHeight(), turn, true);
     }
 
-    private record Decoded(Bitmap bitmap, int orientation) implements Photo {
+    record Decoded(Bitmap bitmap, int orientation) implements Photo {
         @Override
         public int width() {
             return bitmap.getWidth();

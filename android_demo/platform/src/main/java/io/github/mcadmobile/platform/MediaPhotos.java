@@ -13,6 +13,7 @@ import android.os.storage.StorageVolume;
 import android.provider.MediaStore;
 import android.util.Log;
 import io.github.mcadmobile.engine.McadException;
+import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoAccess;
@@ -41,6 +42,8 @@ public final class MediaPhotos implements PhotoLibrary {
         HAS_VOLUMES ? MediaStore.Images.Media.RELATIVE_PATH : MediaStore.Images.Media.DATA};
     /** SQLite accepts a thousand values per query, and the provider adds some. */
     private static final int AT_ONCE = 500;
+    /** After the name of a volume: its videos, which the app sees by a permission of their own. */
+    private static final String VIDEOS = "/video";
     private static final String TRY_AGAIN = "Try again. If it fails again, restart the phone.";
 
     /** Sorts by the same date as {@link Item#takenMs}. */
@@ -48,14 +51,43 @@ public final class MediaPhotos implements PhotoLibrary {
         + MediaStore.Images.Media.DATE_MODIFIED + ") DESC";
 
     private final Context context;
+    private final boolean videos;
 
     public MediaPhotos(Context context) {
+        this(context, false);
+    }
+
+    /** With {@code videos}, those that the app may see are listed, too, and searched by their moments. */
+    public MediaPhotos(Context context, boolean videos) {
         this.context = context;
+        this.videos = videos;
     }
 
     public PhotoAccess.State access() {
         return PhotoAccess.state(Build.VERSION.SDK_INT,
             permission -> context.checkSelfPermission(permission) == PackageManager.PERMISSION_GRANTED);
+    }
+
+    private PhotoAccess.State videoAccess() {
+        return PhotoAccess.videos(Build.VERSION.SDK_INT,
+            permission -> context.checkSelfPermission(permission) == PackageManager.PERMISSION_GRANTED);
+    }
+
+    private boolean seesVideos() {
+        return videos && videoAccess() != PhotoAccess.State.NONE;
+    }
+
+    /** The collections of a volume that are listed. */
+    private List<Uri> collections(String volume) {
+        return seesVideos() ? List.of(collection(volume, false), collection(volume, true))
+            : List.of(collection(volume, false));
+    }
+
+    private static Uri collection(String volume, boolean video) {
+        if (video) {
+            return HAS_VOLUMES ? MediaStore.Video.Media.getContentUri(volume) : MediaStore.Video.Media.EXTERNAL_CONTENT_URI;
+        }
+        return HAS_VOLUMES ? MediaStore.Images.Media.getContentUri(volume) : IMAGES;
     }
 
     /** Newest first: users search for recent photos first. */
@@ -72,15 +104,21 @@ public final class MediaPhotos implements PhotoLibrary {
                     if (Environment.MEDIA_MOUNTED.equals(volume.getState())) {
                         String name = volume.isPrimary() ? MediaPath.PRIMARY : volume.getUuid();
                         volumes.put(String.valueOf(name), MediaStore.getVersion(context));
+                        if (seesVideos()) {
+                            volumes.put(name + VIDEOS, MediaStore.getVersion(context));
+                        }
                     }
                 }
-                read(IMAGES, items);
+                for (Uri collection : collections("")) {
+                    read(collection, items);
+                }
             }
         } catch (RuntimeException error) { // thrown by the provider
             throw failed(error);
         }
         items.sort((a, b) -> Long.compare(b.modifiedMs(), a.modifiedMs()));
-        return new Listing(items, volumes, access() == PhotoAccess.State.ALL);
+        return new Listing(items, volumes,
+            access() == PhotoAccess.State.ALL && !(videos && videoAccess() == PhotoAccess.State.SOME));
     }
 
     /** A failing volume, such as a card just taken out, counts as unmounted. */
@@ -90,8 +128,13 @@ public final class MediaPhotos implements PhotoLibrary {
             List<Item> ofVolume = new ArrayList<>();
             try {
                 String version = MediaStore.getVersion(context, volume);
-                read(MediaStore.Images.Media.getContentUri(volume), ofVolume);
+                for (Uri collection : collections(volume)) {
+                    read(collection, ofVolume);
+                }
                 volumes.put(volume, version);
+                if (seesVideos()) {
+                    volumes.put(volume + VIDEOS, version);
+                }
                 items.addAll(ofVolume);
             } catch (McadException | RuntimeException error) {
                 Log.w(MediaSearch.TAG, volume, error);
@@ -158,12 +201,8 @@ public final class MediaPhotos implements PhotoLibrary {
         checkAccess();
         List<Item> items = new ArrayList<>();
         Set<Uri> volumes = new HashSet<>();
-        if (HAS_VOLUMES) {
-            for (String volume : MediaStore.getExternalVolumeNames(context)) {
-                volumes.add(MediaStore.Images.Media.getContentUri(volume));
-            }
-        } else {
-            volumes.add(IMAGES);
+        for (String volume : HAS_VOLUMES ? MediaStore.getExternalVolumeNames(context) : Set.of("")) {
+            volumes.addAll(collections(volume));
         }
         for (Uri images : volumes) {
             List<Item> ofVolume = new ArrayList<>();
@@ -180,7 +219,9 @@ public final class MediaPhotos implements PhotoLibrary {
 
     @Override
     public String volume(String path) {
-        return MediaPath.volume(path);
+        String volume = MediaPath.volume(path);
+        // If the app may no longer see videos, none of them counts as deleted.
+        return Moments.isVideo(path) && !volume.isEmpty() ? volume + VIDEOS : volume;
     }
 
     @Override
@@ -192,7 +233,7 @@ public final class MediaPhotos implements PhotoLibrary {
         for (String path : paths) {
             String volume = MediaPath.volume(path);
             if (!volume.isEmpty()) {
-                Uri images = HAS_VOLUMES ? MediaStore.Images.Media.getContentUri(volume) : IMAGES;
+                Uri images = collection(volume, Moments.isVideo(path));
                 Map<Long, String> ids = idsPerVolume.computeIfAbsent(images, none -> new LinkedHashMap<>());
                 ids.put(ContentUris.parseId(Uri.parse(MediaPath.uri(path))), path);
             }
@@ -252,6 +293,11 @@ public final class MediaPhotos implements PhotoLibrary {
         return source(Uri.parse(MediaPath.uri(path)));
     }
 
+    @Override
+    public Frames frames(String path) throws IOException {
+        return VideoFrames.open(context, Uri.parse(MediaPath.uri(path)));
+    }
+
     /** A photo by any content URI, such as one shared by another app. */
     public PhotoDecoder.Source source(Uri uri) {
         return new MediaSource(context.getContentResolver(), uri);
@@ -280,7 +326,7 @@ public final class MediaPhotos implements PhotoLibrary {
         Uri uri = Uri.parse(MediaPath.uri(path));
         List<Item> found = new ArrayList<>();
         try {
-            Uri images = HAS_VOLUMES ? MediaStore.Images.Media.getContentUri(MediaPath.volume(path)) : IMAGES;
+            Uri images = collection(MediaPath.volume(path), Moments.isVideo(path));
             read(images, ID + " IN (" + ContentUris.parseId(uri) + ")", null, found::add);
         } catch (McadException | RuntimeException error) {
             Log.w(MediaSearch.TAG, error);
