@@ -87,6 +87,13 @@ def test_the_reference_says_the_mean_of_what_timms_models_say_with_the_same_weig
     assert called[2] in ("moped", "scooter")
 
 
+def test_heads_lie_on_the_device_of_the_trunks():
+    trunk = SimpleNamespace(arithmetic="fp32", module=torch.nn.Linear(1, 1, device="meta"))
+    assert {weight.device.type for weight in LiteClassifier({0: trunk}).heads.parameters()} == {
+        "meta"
+    }
+
+
 def test_imagenets_kinds_are_words_for_several_of_its_classes():
     kinds = {kind.names[0]: kind.classes for kind in imagenet_kinds()}
     assert len(kinds) == len(imagenet_kinds()) > 150

@@ -154,6 +154,12 @@ def test_logits_are_brought_to_the_range_of_similarities_in_their_order(data, ca
     assert torch.isclose(scored.scores.mean(), similarity.mean(), atol=1e-4)
     assert torch.isclose(scored.scores.std(), similarity.std(), rtol=1e-3)
     assert scored.scores.argsort().equal(before.scores.argsort())
+    for per_epoch, steps in ((9, [0, 1, 2, 3]), (2, [0, 1])):
+        seen = []
+        labels.calibrated(
+            SimpleNamespace(steps_per_epoch=per_epoch, at=lambda step: seen.append(step) or batch)
+        )
+        assert seen == steps
 
 
 def test_mcad_starts_as_the_mean_of_both_teachers_on_what_both_have_seen(data, cache):
@@ -193,9 +199,10 @@ def test_teachers_and_names_move_together_to_where_a_trained_student_lies():
         def embed_captions(self, rows, mask):
             return F.normalize(rows @ before, dim=1) @ turn
 
+    read = []
     reader = SimpleNamespace(
-        photos=lambda batch: photos[batch.photos],
-        captions=lambda captions: (texts[captions], texts[captions]),
+        photos=lambda batch: read.append(len(batch.photos)) or photos[batch.photos],
+        captions=lambda captions: read.append(len(captions)) or (texts[captions], texts[captions]),
     )
     dual = SimpleNamespace(
         principal=lambda dim: principal[:, :dim],
@@ -203,7 +210,7 @@ def test_teachers_and_names_move_together_to_where_a_trained_student_lies():
     )
     data = SimpleNamespace(paired_photos=40, owner=np.arange(70) // 2)
     space, names = align_space(Trained(), dual, reader, data, for_names=2)
-    assert torch.allclose(space, before @ turn, atol=1e-5)
+    assert torch.allclose(space, before @ turn, atol=1e-5) and read == [40, 70]
     assert torch.allclose(names @ names.T, torch.eye(2), atol=1e-5)
     assert torch.allclose(names @ space.T, torch.zeros(2, 5), atol=1e-5)
     Trained.has_a_space = False

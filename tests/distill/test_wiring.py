@@ -21,12 +21,13 @@ from mcad_mobile.distill.class_distillation import ClassDistillation, ClassLabel
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import JointLabels
-from mcad_mobile.distill.losses import at_widths
+from mcad_mobile.distill.loop import Schedule
+from mcad_mobile.distill.losses import at_widths, matching_loss
 from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
 from mcad_mobile.distill.teachers import prepare
 from mcad_mobile.distill.teachers.prepare import TeacherTraining
-from mcad_mobile.distill.teachers.teacher import Kind, Teachers
+from mcad_mobile.distill.teachers.teacher import Fused, Kind, Teachers
 from mcad_mobile.distill.train_student import (
     StudentTraining,
     Targets,
@@ -96,6 +97,8 @@ def test_a_teacher_is_trained_again_only_if_what_it_depends_on_has_changed(
         sampler = training.sampler(2, seed)
 
         def losses(loop: Any, forward: Any, batch: Batch) -> Any:
+            given = recipe.warmup, recipe.weight_decay, seed
+            assert loop.schedule == Schedule(epochs, sampler.steps_per_epoch, *given)
             return {"loss": forward(torch.ones(2, 1)).mean()}
 
         training.train("dual", model, groups, sampler, epochs, losses, taught_by)
@@ -116,6 +119,44 @@ def test_a_teacher_is_trained_again_only_if_what_it_depends_on_has_changed(
     ]
     assert all(trains(**change) for change in changed)
     assert not any(trains(**change) for change in changed)
+
+
+def test_single_stream_teacher_and_fusion_are_trained_as_the_recipe_says(
+    cache: FeatureCache,
+) -> None:
+    seen: list[Any] = []
+
+    class Recording(TeacherTraining):
+        def train(self, kind, model, groups, sampler, epochs, losses, taught_by=()) -> None:
+            assert {*map(id, groups[0]["params"])} == {*map(id, model.parameters())}
+            drawn = sampler.batch, sampler.seed, torch.initial_seed(), sampler.views
+            seen.append((kind, groups[0]["lr"], *drawn, epochs, [*taught_by], losses))
+
+    recipe = with_fields(TAUGHT, batch=3, single_batch=2, single_epochs=5, single_lr=0.5)
+    training = Recording(PAIRS, recipe, cache, "fp32")
+    model = SimpleNamespace(head=nn.Linear(2, 2), text=SimpleNamespace(head=nn.Linear(2, 2)))
+    dual: Any = SimpleNamespace(model=model, identity="d", dim=2, trunks=(), arithmetic="fp32")
+    prepare.train_single(training, [dual, dual])
+    rows, fused = torch.ones(2, 2), Fused(torch.ones(4, 2), torch.ones(4))
+    labels: Any = SimpleNamespace(
+        dual=SimpleNamespace(dim=4), single=SimpleNamespace(teacher=SimpleNamespace(fused_dim=2)),
+        identity=("t",), candidates=7, scale=0.5, shift=0.25,
+        score_candidates=lambda batch: (rows, rows, rows > 0, fused),
+    )  # fmt: skip
+    student = StudentRecipe(views=4, fusion_lr=0.25, fusion_epochs=6)
+    prepare.train_fusion(training, labels, student)
+    *_, losses = seen[1]
+    similarity = torch.tensor([[0.5, 0.25], [0.0, 0.5]])
+    (loss,) = losses(
+        Backward(),
+        lambda *rows: SimpleNamespace(similarity=similarity),
+        training.sampler(2, 1).at(0),
+    ).values()
+    assert loss == pytest.approx(float(matching_loss(20 * similarity)))
+    assert [entry[:-1] for entry in seen] == [
+        ("single-stream teacher", 0.5, 2, 11, 11, Views(2, 0), 5, ["d", "d"]),
+        ("fusion", 0.25, 3, 11, 11, Views(4, 0), 6, ["t", 7, 0.5, 0.25]),
+    ]
 
 
 def unit(rows: int, dim: int, seed: int) -> torch.Tensor:
