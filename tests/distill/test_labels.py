@@ -154,12 +154,15 @@ def test_logits_are_brought_to_the_range_of_similarities_in_their_order(data, ca
     assert torch.isclose(scored.scores.mean(), similarity.mean(), atol=1e-4)
     assert torch.isclose(scored.scores.std(), similarity.std(), rtol=1e-3)
     assert scored.scores.argsort().equal(before.scores.argsort())
-    for per_epoch, steps in ((9, [0, 1, 2, 3]), (2, [0, 1])):
-        seen = []
-        labels.calibrated(
-            SimpleNamespace(steps_per_epoch=per_epoch, at=lambda step: seen.append(step) or batch)
-        )
-        assert seen == steps
+    seen = []
+
+    def at(step: int) -> Batch:
+        seen.append(step)
+        return batch
+
+    for per_epoch in (9, 2):
+        labels.calibrated(SimpleNamespace(steps_per_epoch=per_epoch, at=at))
+    assert seen == [0, 1, 2, 3, 0, 1]
 
 
 def test_mcad_starts_as_the_mean_of_both_teachers_on_what_both_have_seen(data, cache):

@@ -372,10 +372,33 @@ def test_a_phrase_book_that_cannot_be_used_is_an_error_that_names_it(
 
 def test_without_phrase_books_a_tower_learns_names_and_captions_alone(material, cache, tmp_path):
     own = {"vocab": TextRecipe().vocab, "length": TextRecipe().length}
-    few = msgspec.structs.replace(RECIPE, **own, steps=1, checkpoint=1, frozen=2)
-    plain = replace(material, books={}, begin_with=load_student())
-    train_text_tower(plain, tmp_path / "out", few, cache, lambda *_: None)
-    assert load_student(str(tmp_path / "out")).image_sha256 == load_student().image_sha256
+    few = msgspec.structs.replace(
+        RECIPE, **own, steps=3, checkpoint=2, frozen=2, warmup=0.75, weight_decay=0.25, feature=5.0,
+        arithmetic="fp32",
+    )  # fmt: skip
+    steps, kept, base = [], [], load_student()
+
+    def show(step: str, done: int = 0, total: int = 0, /) -> None:
+        if step.startswith("text tower:"):
+            steps.append((step, done, total))
+            if done == 3:
+                kept.append(torch.load(tmp_path / "out" / "checkpoint.pt"))
+
+    things = [Thing({"en": "dog", "de": "Hund"}, {})]
+    plain = replace(material, books={}, begin_with=load_student(), things=things)
+    train_text_tower(plain, tmp_path / "out", few, cache, show)
+    assert load_student(str(tmp_path / "out")).image_sha256 == base.image_sha256
+    assert [about[1:] for about in steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    # English embeds as its own target, so the only error is that of the eight names of 16 texts.
+    dog = _embed(base, ["dog", "a dog", "a photo of a dog"]).mean(0)
+    far = np.square(_embed(base, ["Hund"])[0] - dog / np.linalg.norm(dog)).sum()
+    first = float(re.search(r"epoch 1/2, feature ([\d.]+)", steps[0][0])[1])
+    assert first == pytest.approx(5.0 * far * 8 / 16, abs=5e-3)
+    groups = [
+        (group["max_lr"], group["weight_decay"]) for group in kept[0]["optimizer"]["param_groups"]
+    ]
+    assert groups == [(few.head_lr, 0.25), (few.tuned_lr, 0.25)]
+    assert kept[0]["rates"]["_schedule_phases"][0]["end_step"] == 0.75 * 4 - 1
 
 
 def test_a_tower_learns_captions_of_the_phrase_book(material, cache, tmp_path):
