@@ -78,18 +78,6 @@ def test_distribution_loss_agrees_with_torchs_own_divergence():
     assert torch.allclose(distribution_loss(student, teacher), (rows + columns) / 2)
 
 
-def test_distribution_loss_is_least_where_the_student_says_what_the_teacher_says():
-    teacher = logits(3)
-    same = teacher.clone().requires_grad_()
-    loss = distribution_loss(same, teacher)
-    loss.backward()
-    assert abs(loss.item()) < 1e-12
-    assert same.grad.abs().max() < 1e-12
-    assert abs(distribution_loss(teacher + 5.0, teacher).item()) < 1e-12
-    for seed in range(5):
-        assert distribution_loss(logits(10 + seed, 0.1) + teacher, teacher).item() > 0
-
-
 def test_logits_as_large_as_the_smallest_temperature_makes_them_stay_finite():
     student = (100 * torch.tanh(logits(2))).float().requires_grad_()
     value = distribution_loss(student, (100 * torch.tanh(logits(3))).float())
@@ -137,13 +125,3 @@ def test_showing_is_the_divergence_of_each_class_over_photos():
     ]
     found = float(showing_loss(student, teacher))
     assert found == pytest.approx(sum(expected) / len(expected))
-
-
-def test_a_photo_that_draws_all_names_costs_showing_and_not_naming():
-    sure = torch.eye(3).clamp(min=1e-6).log()
-    # One photo is near all names, but each photo's own name is still its nearest.
-    student = 20 * torch.tensor([[1.0, 0.9, 0.9], [0.0, 0.5, 0.0], [0.0, 0.0, 0.5]])
-    fair = 20 * torch.eye(3)
-    assert float(naming_loss(student, sure)) < 0.2
-    assert float(showing_loss(student, sure)) > 2
-    assert float(showing_loss(fair, sure)) < 0.01

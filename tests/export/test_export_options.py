@@ -69,11 +69,16 @@ def test_a_target_alone_is_calibrated_on_32_packaged_photos(export, tmp_path):
     assert student.asked == (None, None)
     assert (request.target.id, request.out) == ("snapdragon-8-gen-3", tmp_path / "b")
     assert (request.cloud, request.precisions) == (None, None)
-    assert options == ExportOptions(calibrate_on=[])
-    assert (options.samples, options.simulated_inputs) == (32, 16)
+    assert options == ExportOptions(None, 32, [], False, 16, None, False)
     other = ("--text", "multilingual", "--student", SHIPPED, "--dim", 64)
     student, *_ = export("-t", "cpu", "-o", tmp_path / "c", *other)
     assert student.asked == ("multilingual", SHIPPED, 64)
+
+
+def test_an_export_without_options_checks_its_place_first(tmp_path):
+    (tmp_path / "mine.txt").write_text("")
+    with pytest.raises(ExportError, match=tmp_path.name):
+        pipeline.export(load, [BundleRequest(find_target("cpu"), tmp_path)])
 
 
 def test_several_targets_have_folders_of_their_own_in_the_order_they_were_named(export, tmp_path):

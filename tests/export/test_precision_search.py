@@ -19,9 +19,10 @@ from mcad_mobile.cli.command import app
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.export import pipeline
 from mcad_mobile.export.backends.backend import Candidate
 from mcad_mobile.export.build import BundleRequest
-from mcad_mobile.export.export_report import read_report
+from mcad_mobile.export.export_report import ExportReport, read_report
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.recall_drop import FLOAT, RecallMeter, data_facts
 from mcad_mobile.export.smallest_pair import Budget
@@ -29,6 +30,8 @@ from mcad_mobile.recall import embed
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.student import Texts
 from mcad_mobile.targets import find_target
+from tests.support.report_documents import precisions_chosen
+from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.tiny_students import write_open_clip
 
 pytestmark = pytest.mark.usefixtures("traced_once")
@@ -153,6 +156,18 @@ def test_where_even_8_bits_cost_too_much_towers_stay_float(student, make, monkey
         assert [rung.precision for rung in bundle.tower(name).rungs] == ["fp32"]
     assert next(step for step in read_report(bundle).precision.steps if step.within).drop == 0
     assert {weight.bits for weight in read_report(bundle).precision.weights} == {32}
+
+
+def test_a_search_is_written_beside_the_bundle_of_what_it_chose(student, tmp_path, monkeypatch):
+    record = read_report(precisions_chosen(make_tiny_bundle(tmp_path / "tiny"))).precision
+    chosen = {name: Candidate(name, "fp32", "fp32", 1, 1, tmp_path, None) for name in TOWERS}
+    monkeypatch.setattr(pipeline, "choose_precisions", lambda *asked: (chosen, record))
+    request = BundleRequest(find_target("cpu"), tmp_path / "out")
+    options = ExportOptions(samples=4, budget=Budget(BUDGET, [], record.data))
+    (found,) = export(student, [request], options)
+    assert read_report(found.bundle) == found.report == ExportReport(precision=record)
+    rungs = [found.bundle.tower(name).rungs for name in TOWERS]
+    assert [[rung.precision for rung in of_tower] for of_tower in rungs] == [["fp32"]] * 2
 
 
 def test_a_bundle_without_data_tells_of_none(cpu):

@@ -37,7 +37,7 @@ class Table:
         self.alone, self.together, self.margin = alone, together, margin
         self.embedded: list[Candidate] = []
         recall = RecallAt(60.0, 60.0, 60.0)
-        self.float_retrieval = Retrieval(100, 500, recall, recall, np.full(100, 60.0))
+        self.float_retrieval = Retrieval(100, 500, recall, recall, np.full(100, 60.12345))
 
     def embed(self, candidates):
         self.embedded += candidates
@@ -143,9 +143,9 @@ def test_the_search_is_recorded_with_the_bits_of_each_weight_that_was_ranked():
             WeightRecord("text", "b", 200, 0.02, bits[1]),
         )
         assert (record.judged_by, record.max_recall_drop) == ("a table", 0.6)
-        assert (record.data, record.float_mean_recall) == (DATA, 60.0)
+        assert (record.data, record.float_mean_recall) == (DATA, 60.123)
         (step,) = record.steps
-        assert (step.bytes, step.mean_recall, step.margin) == (20, 59.9, 0.3)
+        assert (step.bytes, step.mean_recall, step.margin) == (20, 60.023, 0.3)
         assert record.photos_to_tell == 25  # half the margin takes four times the 100 photos
         assert "nothing smaller" in record.why
 

@@ -384,6 +384,18 @@ def test_weights_beside_a_model_are_readable_to_everyone(tmp_path):
     assert weights.stat().st_mode & 0o777 == 0o644
 
 
+def test_a_transposed_product_has_its_inner_numbers_along_the_first_axis(tmp_path):
+    values = {"x": [8, 4], "weight": [8, 6], "y": [4, 6]}
+    infos = {
+        name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in values.items()
+    }
+    node = helper.make_node("Gemm", ["x", "weight"], ["y"], transA=1)
+    graph = helper.make_graph([node], "t", [infos["x"], infos["weight"]], [infos["y"]])
+    onnx.save(helper.make_model(graph), tmp_path / "t.onnx")
+    assert multiply_adds(tmp_path / "t.onnx") == (0, 4 * 6 * 8)
+
+
 @pytest.mark.parametrize("module", [Convolution, Patches])
 def test_a_tower_is_convolutional_by_its_multiply_adds(module, tmp_path):
     tower, pixels = module().eval(), TensorSpec("pixels", "float32", (1, 3, 64, 64), "NCHW")

