@@ -78,7 +78,7 @@ StudentName = Annotated[
         help="A folder that `distill` wrote, open_clip:NAME[:CHECKPOINT] (a published tag or a "
         "file of weights), hf:NAME_OR_FOLDER (CLIP, SigLIP 2, TinyCLIP ...), "
         "my_package.my_module:make_student (docs/python.md), onnx:IMAGE.onnx,TEXT.onnx, or "
-        "litert:IMAGE.tflite,TEXT.tflite. Default: mcad-s.",
+        "litert:IMAGE.tflite,TEXT.tflite. Default: mcad-s; any app may ship mcad-o.",
     ),
 ]
 TokenizerFile = Annotated[
