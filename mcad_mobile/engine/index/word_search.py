@@ -68,7 +68,7 @@ def search_words(
     for number, row, worth in best:
         path = os.fsdecode(segments[number].segment.paths.at(row))
         matches = tuple(_matches(is_like, path, known[number, row]))
-        hits.append(WordHit(path, worth / most, matches))
+        hits.append(WordHit(path, float(worth / most), matches))
     return hits
 
 
