@@ -163,6 +163,7 @@ def test_a_commit_that_comes_while_an_index_is_opened_is_not_missed(probe, tmp_p
 
 READ = "android.permission.READ_EXTERNAL_STORAGE"
 IMAGES = "android.permission.READ_MEDIA_IMAGES"
+VIDEO = "android.permission.READ_MEDIA_VIDEO"
 SELECTED = "android.permission.READ_MEDIA_VISUAL_USER_SELECTED"
 
 
@@ -181,7 +182,23 @@ SELECTED = "android.permission.READ_MEDIA_VISUAL_USER_SELECTED"
     ],
 )
 def test_access_by_version_of_android(probe, sdk, granted, ask, state):
-    assert probe.ask("access", sdk=sdk, granted=granted) == {"ask": ask, "state": state}
+    found = probe.ask("access", sdk=sdk, granted=granted, videos=False)
+    assert found == {"ask": ask, "state": state}
+
+
+@pytest.mark.parametrize(
+    ("sdk", "granted", "ask", "state"),
+    [
+        (32, [READ], [READ], "ALL"),
+        (33, [], [IMAGES, VIDEO], "NONE"),
+        (33, [IMAGES], [IMAGES, VIDEO], "SOME"),
+        (33, [IMAGES, VIDEO], [IMAGES, VIDEO], "ALL"),
+        (34, [SELECTED], [IMAGES, VIDEO, SELECTED], "SOME"),
+    ],
+)
+def test_access_of_an_app_that_searches_videos_too(probe, sdk, granted, ask, state):
+    found = probe.ask("access", sdk=sdk, granted=granted, videos=True)
+    assert found == {"ask": ask, "state": state}
 
 
 @pytest.mark.parametrize(

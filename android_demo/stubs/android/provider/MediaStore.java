@@ -15,14 +15,12 @@ public class MediaStore {
 
     public static class Video {
         public static class Media {
-            public static final android.net.Uri EXTERNAL_CONTENT_URI = Unset.object();
             public static native android.net.Uri getContentUri(String volume);
         }
     }
 
     public static class Images {
         public static class Media {
-            public static final android.net.Uri EXTERNAL_CONTENT_URI = Unset.object();
             public static final String _ID = Unset.object();
             public static final String DATE_MODIFIED = Unset.object();
             public static final String SIZE = Unset.object();

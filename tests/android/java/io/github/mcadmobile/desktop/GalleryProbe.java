@@ -232,8 +232,9 @@ final class GalleryProbe {
     static Object access(JsonFields request) throws IOException {
         int sdk = request.integer("sdk", 26, 99);
         List<String> granted = request.list("granted", String.class);
-        return JsonFields.of("ask", Arrays.asList(PhotoAccess.toRequest(sdk)), "state",
-            PhotoAccess.state(sdk, granted::contains).name());
+        boolean videos = request.flag("videos");
+        return JsonFields.of("ask", Arrays.asList(PhotoAccess.toRequest(sdk, videos)), "state",
+            PhotoAccess.state(sdk, videos, granted::contains).name());
     }
 
     /** Answers by no, each as [to be explained before, to be explained after]: which of them is the last. */

@@ -48,7 +48,7 @@ public final class FirstRunTest extends AppTestCase {
 
         activity.findViewById(R.id.message_button).performClick();
         String[] asked = shadowOf(activity).getLastRequestedPermission().requestedPermissions;
-        assertArrayEquals(PhotoAccess.toRequest(Build.VERSION.SDK_INT), asked);
+        assertArrayEquals(PhotoAccess.toRequest(Build.VERSION.SDK_INT, true), asked);
         answer(activity, asked);
         String takes = activity.getResources().getQuantityString(R.plurals.takes_minutes, 1, "5 photos", 1);
         waitFor("the estimate", () -> text(activity, R.id.message_text).startsWith(takes));
@@ -106,7 +106,7 @@ public final class FirstRunTest extends AppTestCase {
         shadowOf(Looper.getMainLooper()).idleFor(Duration.ofSeconds(1)); // the pause after which a search starts
         waitFor("the welcome", () -> text(activity, R.id.message_text).equals(activity.getString(R.string.start_text)));
         activity.findViewById(R.id.message_button).performClick();
-        answer(activity, PhotoAccess.toRequest(Build.VERSION.SDK_INT));
+        answer(activity, PhotoAccess.toRequest(Build.VERSION.SDK_INT, true));
         waitFor("the first run", () -> isShown(activity, R.id.message_folders));
         assertEquals(0, ((GridView) activity.findViewById(R.id.grid)).getCount());
         index();

@@ -204,12 +204,12 @@ public final class LifeTest extends AppTestCase {
     @Test
     @Config(minSdk = 34)
     public void morePhotosCanBeChosen() {
-        shadowOf(app()).denyPermissions(PhotoAccess.READ_IMAGES);
+        shadowOf(app()).denyPermissions(PhotoAccess.READ_IMAGES, PhotoAccess.READ_VIDEO);
         allow(PhotoAccess.READ_SELECTED);
         Activity screen = open(SearchActivity.class).get();
         waitFor("the note", () -> isShown(screen, R.id.choose_more));
         screen.findViewById(R.id.choose_more).performClick();
-        assertEquals(PhotoAccess.toRequest(34).length,
+        assertEquals(PhotoAccess.toRequest(34, true).length,
             shadowOf(screen).getLastRequestedPermission().requestedPermissions.length);
         take("flower.jpg");
         answer(screen);

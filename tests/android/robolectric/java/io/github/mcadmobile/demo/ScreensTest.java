@@ -667,7 +667,7 @@ public final class ScreensTest extends AppTestCase {
     @Test
     public void aRefusalIsKnownToTheNextProcess() throws ReflectiveOperationException {
         take("china.jpg");
-        String[] permissions = PhotoAccess.toRequest(Build.VERSION.SDK_INT);
+        String[] permissions = PhotoAccess.toRequest(Build.VERSION.SDK_INT, true);
         search = open(SearchActivity.class);
         waitFor("the welcome", () -> isShown(search.get(), R.id.message_button));
         search.get().findViewById(R.id.message_button).performClick();

@@ -12,8 +12,10 @@ import android.net.Uri;
 import android.os.Build;
 import com.sun.management.ThreadMXBean;
 import io.github.mcadmobile.engine.McadException;
+import io.github.mcadmobile.engine.SearchEngine;
 import io.github.mcadmobile.engine.towers.Ladder;
 import io.github.mcadmobile.gallery.Filter;
+import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoLibrary;
 import io.github.mcadmobile.robolectric.AppTestCase;
 import java.io.File;
@@ -73,6 +75,22 @@ public final class LibraryTest extends AppTestCase {
             new PhotoLibrary.Item(first, 1_000_000_000_000L, older.length(), "image/jpeg", "DCIM/Camera", 5)),
             listing.items());
         assertTrue(listing.whole());
+    }
+
+    @Test
+    public void aVideoIsFoundOnceAtItsBestMoment() throws IOException {
+        take("coffee.png");
+        String film = film("film.mp4", 40_000, "china.jpg", "chelsea.png", "coffee.png", "rocket.jpg").toString();
+        film("broken.mp4", 0);
+        index();
+        assertEquals(2, search().indexing().done() - search().indexing().skipped());
+        SearchEngine.Result best = search().search("a cat", 9, Filter.ALL.of(Filter.Kind.VIDEO)).results().get(0);
+        assertEquals(film, MediaPath.uri(best.path()));
+        assertEquals(16_000, best.atMs());
+        assertEquals(2, search().search("a cat", 9).results().size());
+        photos.remove(Uri.parse(film));
+        index();
+        assertEquals(1, search().search("a cat", 9).results().size());
     }
 
     @Test
@@ -136,7 +154,7 @@ public final class LibraryTest extends AppTestCase {
         assertEquals(queries, photos.queries());
         take("coffee.png");
         search().count();
-        assertEquals(queries + 1, photos.queries());
+        assertEquals(queries + 2, photos.queries()); // of photos and of videos
         assertEquals(2, search().indexing().left());
     }
 

@@ -39,6 +39,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.Stream;
 import org.junit.Before;
 import org.junit.Test;
 import org.robolectric.Robolectric;
@@ -545,8 +546,8 @@ public final class RunsTest extends AppTestCase {
         take("rocket.jpg");
         runJob(CHANGES);
         assertEquals(PHOTOS.length + 1, photosIndexed());
-        assertArrayEquals(new JobInfo.TriggerContentUri[] {new JobInfo.TriggerContentUri(
-            MediaStore.Images.Media.EXTERNAL_CONTENT_URI, JobInfo.TriggerContentUri.FLAG_NOTIFY_FOR_DESCENDANTS)},
+        assertArrayEquals(Stream.of(MediaStore.Images.Media.EXTERNAL_CONTENT_URI, MediaStore.Video.Media.EXTERNAL_CONTENT_URI)
+            .map(uri -> new JobInfo.TriggerContentUri(uri, JobInfo.TriggerContentUri.FLAG_NOTIFY_FOR_DESCENDANTS)).toArray(),
             job(CHANGES).getTriggerContentUris());
         assertFalse(app().getSystemService(JobScheduler.class).getAllPendingJobs().stream().anyMatch(
             pending -> pending.getTriggerContentUris() != null && pending.getId() != CHANGES));

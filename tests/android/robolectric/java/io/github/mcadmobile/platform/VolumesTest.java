@@ -66,7 +66,8 @@ public final class VolumesTest extends AppTestCase {
     public void withoutAccessNothingIsShownAndNothingForgotten() throws IOException {
         take("coffee.png");
         index();
-        shadowOf(app()).denyPermissions(PhotoAccess.READ_STORAGE, PhotoAccess.READ_IMAGES);
+        shadowOf(app()).denyPermissions(
+            PhotoAccess.READ_STORAGE, PhotoAccess.READ_IMAGES, PhotoAccess.READ_VIDEO);
         for (ThrowingRunnable use : List.<ThrowingRunnable>of(VolumesTest::found, () -> search().index())) {
             IOException refused = assertThrows(IOException.class, use);
             assertEquals(McadException.Kind.ACCESS, McadException.kind(refused));
@@ -95,7 +96,7 @@ public final class VolumesTest extends AppTestCase {
         Uri coffee = take("coffee.png");
         take("chelsea.png");
         index();
-        shadowOf(app()).denyPermissions(PhotoAccess.READ_IMAGES);
+        shadowOf(app()).denyPermissions(PhotoAccess.READ_IMAGES, PhotoAccess.READ_VIDEO);
         allow(PhotoAccess.READ_SELECTED);
         assertEquals(PhotoAccess.State.SOME, new MediaPhotos(app()).access());
         photos.hide(coffee, true);

@@ -59,7 +59,7 @@ import org.robolectric.util.ReflectionHelpers;
  * {@code ROBOLECTRIC=FirstRunTest pytest tests/android/robolectric -k 30}
  */
 @RunWith(AppRunner.class)
-@Config(shadows = ShadowOsWithoutSeek.class)
+@Config(shadows = {ShadowOsWithoutSeek.class, ShadowFilm.class})
 public abstract class AppTestCase {
     protected static final String PRIMARY = "external_primary";
     /** Threads of runs, by their names. */
@@ -157,13 +157,21 @@ public abstract class AppTestCase {
             null);
     }
 
+    /** Add a film of these photos, as {@link ShadowFilm} plays it. */
+    protected Uri film(String name, long ms, String... names) throws IOException {
+        Path file = app().getCacheDir().toPath().resolve(name);
+        Files.writeString(file, ms + " " + String.join(" ", names));
+        return photos.add(file.toFile(), PRIMARY, "DCIM/Camera/", "video/mp4", null);
+    }
+
     protected static void allow(String... permissions) {
         shadowOf(app()).grantPermissions(permissions);
     }
 
-    /** Access to all photos, as if it was given before. */
+    /** Access to all photos and videos, as if it was given before. */
     protected static void allowPhotos() {
-        allow(Build.VERSION.SDK_INT >= 33 ? PhotoAccess.READ_IMAGES : PhotoAccess.READ_STORAGE);
+        allow(Build.VERSION.SDK_INT >= 33 ? new String[] {PhotoAccess.READ_IMAGES, PhotoAccess.READ_VIDEO}
+            : new String[] {PhotoAccess.READ_STORAGE});
     }
 
     /** Show a screen, as Android starts it: created, started, resumed, visible. */

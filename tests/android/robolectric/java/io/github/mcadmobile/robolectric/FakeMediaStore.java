@@ -45,8 +45,12 @@ public final class FakeMediaStore extends ContentProvider {
     private int queries;
     private String asked = "";
 
-    /** A photo: its file, which has its size and the second in which it was changed. */
-    public record Row(long id, String volume, File file, String name, String kind, String folder, Long takenMs) {}
+    /** A photo or video: its file, which has its size and the second in which it was changed. */
+    public record Row(long id, String volume, File file, String name, String kind, String folder, Long takenMs) {
+        String collection() {
+            return kind.startsWith("video/") ? "video" : "images";
+        }
+    }
 
     /** A volume that is mounted. A photo of one that is not cannot be asked for. */
     public synchronized void mount(String volume) {
@@ -64,7 +68,7 @@ public final class FakeMediaStore extends ContentProvider {
         Row row = new Row(nextId++, volume, file, file.getName(), kind, folder, takenMs);
         rows.put(row.id(), row);
         changed();
-        return ContentUris.withAppendedId(Uri.parse("content://media/" + volume + "/images/media"), row.id());
+        return ContentUris.withAppendedId(Uri.parse("content://media/" + volume + "/" + row.collection() + "/media"), row.id());
     }
 
     public synchronized void remove(Uri photo) {
@@ -143,6 +147,7 @@ public final class FakeMediaStore extends ContentProvider {
         generation++;
         if (getContext() != null) {
             getContext().getContentResolver().notifyChange(MediaStore.Images.Media.EXTERNAL_CONTENT_URI, null);
+            getContext().getContentResolver().notifyChange(MediaStore.Video.Media.EXTERNAL_CONTENT_URI, null);
         }
     }
 
@@ -198,7 +203,7 @@ public final class FakeMediaStore extends ContentProvider {
         MatrixCursor cursor = new MatrixCursor(columns);
         for (Row row : ordered(order)) {
             boolean here = versions.containsKey(row.volume()) && !hidden.contains(row.id())
-                && (volume.equals("external") || volume.equals(row.volume()));
+                && (volume.equals("external") || volume.equals(row.volume())) && parts.get(1).equals(row.collection());
             if (here && (id == null || id == row.id()) && (asked == null || asked.contains(row.id()))) {
                 cursor.addRow(Arrays.stream(columns).map(column -> value(row, column)).toArray());
             }

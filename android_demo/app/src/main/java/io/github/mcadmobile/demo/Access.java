@@ -10,7 +10,7 @@ import android.provider.Settings;
 import io.github.mcadmobile.gallery.PhotoAccess;
 import io.github.mcadmobile.platform.MediaPhotos;
 
-/** Asks for the permissions of a screen: photos, and the notification of a run. */
+/** Asks for the permissions of a screen: photos and videos, and the notification of a run. */
 final class Access {
     private static final int PHOTOS = 1;
     private static final int NOTIFICATIONS = 2;
@@ -41,7 +41,7 @@ final class Access {
     }
 
     void ask() {
-        String[] permissions = PhotoAccess.toRequest(Build.VERSION.SDK_INT);
+        String[] permissions = PhotoAccess.toRequest(Build.VERSION.SDK_INT, true);
         explained = screen.shouldShowRequestPermissionRationale(permissions[0]);
         screen.requestPermissions(permissions, PHOTOS);
     }

@@ -1,8 +1,10 @@
 package io.github.mcadmobile.gallery;
 
+import java.util.ArrayList;
+import java.util.List;
 import java.util.function.Predicate;
 
-/** The permissions for photos by Android version, and the access that they give. */
+/** The permissions for photos and videos by Android version, and the access that they give. */
 public final class PhotoAccess {
     public static final String READ_STORAGE = "android.permission.READ_EXTERNAL_STORAGE";
     public static final String READ_IMAGES = "android.permission.READ_MEDIA_IMAGES";
@@ -12,7 +14,7 @@ public final class PhotoAccess {
     private static final int ANDROID_13 = 33;
     private static final int ANDROID_14 = 34;
 
-    /** What the app can see: nothing, the photos that the user picked (Android 14 and later), or all. */
+    /** What the app can see: nothing, what the user picked (Android 14 and later) or one kind only, or all. */
     public enum State { NONE, SOME, ALL }
 
     private PhotoAccess() {}
@@ -32,28 +34,37 @@ public final class PhotoAccess {
         }
     }
 
-    /** The permissions to request. Android 14's dialog offers to pick photos when both are requested together. */
+    /** The permissions to request for photos. */
     public static String[] toRequest(int sdk) {
+        return toRequest(sdk, false);
+    }
+
+    /**
+     * The permissions to request for photos and, with {@code videos}, for videos. Android 14's dialog offers to pick
+     * some of them when READ_SELECTED is requested, too.
+     */
+    public static String[] toRequest(int sdk, boolean videos) {
+        List<String> asked = new ArrayList<>(all(sdk, videos));
         if (sdk >= ANDROID_14) {
-            return new String[] {READ_IMAGES, READ_SELECTED};
+            asked.add(READ_SELECTED);
         }
-        return new String[] {sdk >= ANDROID_13 ? READ_IMAGES : READ_STORAGE};
+        return asked.toArray(new String[0]);
     }
 
-    /** The app's access; {@code granted} tests whether a permission is granted. */
-    public static State state(int sdk, Predicate<String> granted) {
-        return state(sdk, granted, READ_IMAGES);
-    }
-
-    /** The app's access to videos. */
-    public static State videos(int sdk, Predicate<String> granted) {
-        return state(sdk, granted, READ_VIDEO);
-    }
-
-    private static State state(int sdk, Predicate<String> granted, String permission) {
-        if (granted.test(sdk >= ANDROID_13 ? permission : READ_STORAGE)) {
+    /** The app's access to photos and, with {@code videos}, videos; {@code granted} tests whether a permission is granted. */
+    public static State state(int sdk, boolean videos, Predicate<String> granted) {
+        List<String> all = all(sdk, videos);
+        long given = all.stream().filter(granted).count();
+        if (given == all.size()) {
             return State.ALL;
         }
-        return sdk >= ANDROID_14 && granted.test(READ_SELECTED) ? State.SOME : State.NONE;
+        return given > 0 || sdk >= ANDROID_14 && granted.test(READ_SELECTED) ? State.SOME : State.NONE;
+    }
+
+    private static List<String> all(int sdk, boolean videos) {
+        if (sdk < ANDROID_13) {
+            return List.of(READ_STORAGE);
+        }
+        return videos ? List.of(READ_IMAGES, READ_VIDEO) : List.of(READ_IMAGES);
     }
 }

@@ -7,7 +7,6 @@ import android.app.job.JobService;
 import android.content.ComponentName;
 import android.content.Context;
 import android.os.Process;
-import android.provider.MediaStore;
 import android.util.Log;
 import io.github.mcadmobile.gallery.IndexRun;
 import io.github.mcadmobile.gallery.PhotoAccess;
@@ -94,9 +93,10 @@ public final class IndexJob extends JobService {
     }
 
     private static JobInfo changes(Context context) {
-        return job(context, CHANGES).addTriggerContentUri(new JobInfo.TriggerContentUri(
-                MediaStore.Images.Media.EXTERNAL_CONTENT_URI, JobInfo.TriggerContentUri.FLAG_NOTIFY_FOR_DESCENDANTS))
-            .setTriggerContentUpdateDelay(REST_MS).setTriggerContentMaxDelay(MOST_MS)
+        JobInfo.Builder job = job(context, CHANGES);
+        new MediaPhotos(context).collections(MediaPhotos.ALL).forEach(collection -> job.addTriggerContentUri(
+            new JobInfo.TriggerContentUri(collection, JobInfo.TriggerContentUri.FLAG_NOTIFY_FOR_DESCENDANTS)));
+        return job.setTriggerContentUpdateDelay(REST_MS).setTriggerContentMaxDelay(MOST_MS)
             .setRequiresCharging(MediaSearch.isOnlyWhileCharging(context)).build();
     }
 

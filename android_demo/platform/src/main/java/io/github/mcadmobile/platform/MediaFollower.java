@@ -5,7 +5,6 @@ import android.database.ContentObserver;
 import android.os.Handler;
 import android.os.Looper;
 import android.os.Process;
-import android.provider.MediaStore;
 import android.util.Log;
 import io.github.mcadmobile.gallery.PhotoAccess;
 import io.github.mcadmobile.gallery.PhotoSearch;
@@ -49,8 +48,8 @@ public final class MediaFollower {
 
     public void start() {
         visible = true;
-        PROVIDER.execute(() -> context.getContentResolver().registerContentObserver(
-            MediaStore.Images.Media.EXTERNAL_CONTENT_URI, true, observer));
+        PROVIDER.execute(() -> new MediaPhotos(context).collections(MediaPhotos.ALL).forEach(
+            collection -> context.getContentResolver().registerContentObserver(collection, true, observer)));
         new Thread(this::look, "look").start();
     }
 

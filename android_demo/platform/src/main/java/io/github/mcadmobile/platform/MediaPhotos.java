@@ -34,7 +34,8 @@ import java.util.function.Predicate;
 /** The photos that Android lets the app see; see {@link MediaPath} for their indexed paths. */
 public final class MediaPhotos implements PhotoLibrary {
     private static final boolean HAS_VOLUMES = Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q;
-    private static final Uri IMAGES = MediaStore.Images.Media.EXTERNAL_CONTENT_URI;
+    /** The name of all volumes. */
+    static final String ALL = "external";
     private static final String ID = MediaStore.Images.Media._ID;
     /** The last is the folder, or before Android 10 the file. */
     private static final String[] COLUMNS = {ID, MediaStore.Images.Media.DATE_MODIFIED, MediaStore.Images.Media.SIZE,
@@ -42,8 +43,6 @@ public final class MediaPhotos implements PhotoLibrary {
         HAS_VOLUMES ? MediaStore.Images.Media.RELATIVE_PATH : MediaStore.Images.Media.DATA};
     /** SQLite accepts a thousand values per query, and the provider adds some. */
     private static final int AT_ONCE = 500;
-    /** After the name of a volume: its videos, which the app sees by a permission of their own. */
-    private static final String VIDEOS = "/video";
     private static final String TRY_AGAIN = "Try again. If it fails again, restart the phone.";
 
     /** Sorts by the same date as {@link Item#takenMs}. */
@@ -53,41 +52,32 @@ public final class MediaPhotos implements PhotoLibrary {
     private final Context context;
     private final boolean videos;
 
+    /** Lists videos, too, which are searched by their moments, if the app's manifest asks for READ_MEDIA_VIDEO. */
     public MediaPhotos(Context context) {
-        this(context, false);
-    }
-
-    /** With {@code videos}, those that the app may see are listed, too, and searched by their moments. */
-    public MediaPhotos(Context context, boolean videos) {
         this.context = context;
-        this.videos = videos;
+        try {
+            String[] asked = context.getPackageManager().getPackageInfo(
+                context.getPackageName(), PackageManager.GET_PERMISSIONS).requestedPermissions;
+            videos = asked != null && List.of(asked).contains(PhotoAccess.READ_VIDEO);
+        } catch (PackageManager.NameNotFoundException impossible) {
+            throw new IllegalStateException(impossible); // it is this app
+        }
     }
 
     public PhotoAccess.State access() {
-        return PhotoAccess.state(Build.VERSION.SDK_INT,
+        return PhotoAccess.state(Build.VERSION.SDK_INT, videos,
             permission -> context.checkSelfPermission(permission) == PackageManager.PERMISSION_GRANTED);
     }
 
-    private PhotoAccess.State videoAccess() {
-        return PhotoAccess.videos(Build.VERSION.SDK_INT,
-            permission -> context.checkSelfPermission(permission) == PackageManager.PERMISSION_GRANTED);
-    }
-
-    private boolean seesVideos() {
-        return videos && videoAccess() != PhotoAccess.State.NONE;
-    }
-
-    /** The collections of a volume that are listed. */
-    private List<Uri> collections(String volume) {
-        return seesVideos() ? List.of(collection(volume, false), collection(volume, true))
+    /** The collections of a volume that are listed; those of "external" are of all volumes. */
+    List<Uri> collections(String volume) {
+        return videos ? List.of(collection(volume, false), collection(volume, true))
             : List.of(collection(volume, false));
     }
 
     private static Uri collection(String volume, boolean video) {
-        if (video) {
-            return HAS_VOLUMES ? MediaStore.Video.Media.getContentUri(volume) : MediaStore.Video.Media.EXTERNAL_CONTENT_URI;
-        }
-        return HAS_VOLUMES ? MediaStore.Images.Media.getContentUri(volume) : IMAGES;
+        String name = HAS_VOLUMES ? volume : ALL;
+        return video ? MediaStore.Video.Media.getContentUri(name) : MediaStore.Images.Media.getContentUri(name);
     }
 
     /** Newest first: users search for recent photos first. */
@@ -104,12 +94,9 @@ public final class MediaPhotos implements PhotoLibrary {
                     if (Environment.MEDIA_MOUNTED.equals(volume.getState())) {
                         String name = volume.isPrimary() ? MediaPath.PRIMARY : volume.getUuid();
                         volumes.put(String.valueOf(name), MediaStore.getVersion(context));
-                        if (seesVideos()) {
-                            volumes.put(name + VIDEOS, MediaStore.getVersion(context));
-                        }
                     }
                 }
-                for (Uri collection : collections("")) {
+                for (Uri collection : collections(ALL)) {
                     read(collection, items);
                 }
             }
@@ -117,8 +104,7 @@ public final class MediaPhotos implements PhotoLibrary {
             throw failed(error);
         }
         items.sort((a, b) -> Long.compare(b.modifiedMs(), a.modifiedMs()));
-        return new Listing(items, volumes,
-            access() == PhotoAccess.State.ALL && !(videos && videoAccess() == PhotoAccess.State.SOME));
+        return new Listing(items, volumes, access() == PhotoAccess.State.ALL);
     }
 
     /** A failing volume, such as a card just taken out, counts as unmounted. */
@@ -132,9 +118,6 @@ public final class MediaPhotos implements PhotoLibrary {
                     read(collection, ofVolume);
                 }
                 volumes.put(volume, version);
-                if (seesVideos()) {
-                    volumes.put(volume + VIDEOS, version);
-                }
                 items.addAll(ofVolume);
             } catch (McadException | RuntimeException error) {
                 Log.w(MediaSearch.TAG, volume, error);
@@ -201,7 +184,7 @@ public final class MediaPhotos implements PhotoLibrary {
         checkAccess();
         List<Item> items = new ArrayList<>();
         Set<Uri> volumes = new HashSet<>();
-        for (String volume : HAS_VOLUMES ? MediaStore.getExternalVolumeNames(context) : Set.of("")) {
+        for (String volume : HAS_VOLUMES ? MediaStore.getExternalVolumeNames(context) : Set.of(ALL)) {
             volumes.addAll(collections(volume));
         }
         for (Uri images : volumes) {
@@ -219,9 +202,7 @@ public final class MediaPhotos implements PhotoLibrary {
 
     @Override
     public String volume(String path) {
-        String volume = MediaPath.volume(path);
-        // If the app may no longer see videos, none of them counts as deleted.
-        return Moments.isVideo(path) && !volume.isEmpty() ? volume + VIDEOS : volume;
+        return MediaPath.volume(path);
     }
 
     @Override
