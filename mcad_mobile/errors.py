@@ -58,7 +58,7 @@ class Remedy(Enum):
         "Give onnx:IMAGE.onnx,TEXT.onnx, onnx:BOTH.onnx or litert:IMAGE.tflite,TEXT.tflite, a "
         "tokenizer and a preprocess."
     )
-    GIVE_PREPROCESS = "Give preprocess: 'clip', 'siglip' or 'imagenet'."
+    GIVE_PREPROCESS = "Give preprocess: 'clip', 'siglip', 'imagenet' or 'mobileclip'."
     GIVE_TOKENIZER = "Give tokenizer: the tokenizer.json of the text tower."
     ALLOW_LOW_PARITY = "Calibrate on photos like your users', or allow low parity."
     EXPORT_ELSEWHERE = (

@@ -91,7 +91,7 @@ TokenizerFile = Annotated[
     ),
 ]
 PreprocessName = Annotated[
-    Literal["clip", "siglip", "imagenet"] | None,
+    Literal["clip", "siglip", "imagenet", "mobileclip"] | None,
     typer.Option(
         "--preprocess", help="For ONNX and LiteRT files: how photos are resized and normalized."
     ),

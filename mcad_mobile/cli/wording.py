@@ -78,10 +78,10 @@ WORDS = {
     ),
     Remedy.GIVE_FILES: (
         "Give --student onnx:IMAGE.onnx,TEXT.onnx, onnx:BOTH.onnx or "
-        "litert:IMAGE.tflite,TEXT.tflite, and --tokenizer tokenizer.json --preprocess clip, siglip "
-        "or imagenet."
+        "litert:IMAGE.tflite,TEXT.tflite, and --tokenizer tokenizer.json --preprocess clip, "
+        "siglip, imagenet or mobileclip."
     ),
-    Remedy.GIVE_PREPROCESS: "Give --preprocess clip, siglip or imagenet.",
+    Remedy.GIVE_PREPROCESS: "Give --preprocess clip, siglip, imagenet or mobileclip.",
     Remedy.GIVE_TOKENIZER: "Give --tokenizer: the tokenizer.json of the text tower.",
     Remedy.ALLOW_LOW_PARITY: (
         "Calibrate on photos like your users' (--calibration DIR), or accept it with "

@@ -45,8 +45,8 @@ def load_student(
         dim: number of leading embedding dimensions to keep; None for all. Only students trained
             by `distill` can be cut, to widths that they were trained for.
         tokenizer: for towers in files: a tokenizer.json, if none lies beside the text tower.
-        preprocess: for towers in files: how photos are resized and normalized, "clip", "siglip" or
-            "imagenet".
+        preprocess: for towers in files: how photos are resized and normalized, "clip", "siglip",
+            "imagenet" or "mobileclip".
 
     Returns:
         Both towers in eval mode on the CPU, rewritten for export, with tokenizer and preprocess.

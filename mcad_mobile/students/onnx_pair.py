@@ -30,7 +30,7 @@ from mcad_mobile.students.weights_licences import weights_licence
 # A tower in torch computes what the given one does, but for the order of its sums.
 _LEAST_COSINE = 0.999
 _TEXTS = ("a photo of a cat", "two people on the beach", "a receipt", "red flowers in a garden")
-_LENGTHS = {"clip": 77, "siglip": 64}
+_LENGTHS = {"clip": 77, "mobileclip": 77, "siglip": 64}
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 _INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 

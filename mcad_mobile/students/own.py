@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mcad_mobile.students.student import Student
 
-# How the students of three kinds were trained to see photos.
+# How students of these kinds were trained to see photos.
 PREPROCESS = {
     "clip": Preprocess(
         size=224,
@@ -38,6 +38,14 @@ PREPROCESS = {
         mean=(0.485, 0.456, 0.406),  # torchvision's classifiers
         std=(0.229, 0.224, 0.225),
     ),
+    "mobileclip": Preprocess(  # open_clip/pretrained.py
+        size=256,
+        resize="shortest",
+        interpolation="bilinear",
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        centre="round",
+    ),
 }
 
 
@@ -50,7 +58,7 @@ def student(  # noqa: PLR0913  a name for each thing that only its owner knows
     size: int,
     length: int,
     pool: Pool = "eos",
-    preprocess: Literal["clip", "siglip", "imagenet"] | Preprocess = "clip",
+    preprocess: Literal["clip", "siglip", "imagenet", "mobileclip"] | Preprocess = "clip",
     name: str = "own",
     licence: str = UNKNOWN,
 ) -> Student:
@@ -67,8 +75,8 @@ def student(  # noqa: PLR0913  a name for each thing that only its owner knows
         length: L, the most tokens of a text, start and end included.
         pool: the state that is pooled: at the first end token ("eos"), at the "first" or "last"
             position, or the "mean" over all tokens.
-        preprocess: how photos are resized and normalized: as for CLIP, SigLIP or a classifier of
-            ImageNet, or in any other way.
+        preprocess: how photos are resized and normalized: as for CLIP, SigLIP, a classifier of
+            ImageNet or MobileCLIP, or in any other way.
         name: the student's name in bundles and indexes.
         licence: the weights' licence, by its SPDX name.
 

@@ -22,6 +22,7 @@ from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.image_transforms import open_clip_preprocess, transformers_preprocess
+from mcad_mobile.students.own import PREPROCESS
 
 LEVEL = 1 / 255
 # Sides that leave odd numbers of pixels over, and that round up where floors round down.
@@ -73,10 +74,14 @@ def test_open_clips_transform_gives_the_same_pixels(photos, resize, interpolatio
 
 
 @pytest.mark.parametrize(
-    ("name", "checkpoint"),
-    [("ViT-B-32", "openai"), ("MobileCLIP2-S0", "dfndr2b"), ("ViT-B-16-SigLIP", "webli")],
+    ("name", "checkpoint", "named"),
+    [
+        ("ViT-B-32", "openai", "clip"),
+        ("MobileCLIP2-S0", "dfndr2b", "mobileclip"),
+        ("ViT-B-16-SigLIP", "webli", "siglip"),
+    ],
 )
-def test_a_published_checkpoint_has_its_own_mean_std_and_resize(photos, name, checkpoint):
+def test_a_published_checkpoint_has_its_own_mean_std_and_resize(photos, name, checkpoint, named):
     known = open_clip.get_pretrained_cfg(name, checkpoint)
     config = PreprocessCfg(size=256)
     ours, source = open_clip_preprocess(asdict(config), name, checkpoint)
@@ -84,6 +89,7 @@ def test_a_published_checkpoint_has_its_own_mean_std_and_resize(photos, name, ch
     theirs = image_transform_v2(PreprocessCfg(size=256, **fields), is_train=False)
     assert_same_pixels(ours, theirs, photos, loose=ours.resize == "squash")
     assert source == f"open_clip's {name} {checkpoint}"
+    assert replace(PREPROCESS[named], size=256, centre=ours.centre) == ours
 
 
 def test_a_file_has_what_all_published_checkpoints_of_the_model_have(tmp_path):
