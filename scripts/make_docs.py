@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from scripts.pages import blocks
@@ -19,16 +20,11 @@ from scripts.pages.llms import llms_page
 from scripts.pages.results import ROOT
 
 PAGES: dict[str, Callable[[], str]] = {
-    "README.md": blocks.readme_page,
-    "docs/adr/README.md": blocks.decisions_page,
+    **{name: partial(blocks.page, name) for name in blocks.BLOCKS},
     "docs/benchmarks.md": benchmarks_page,
     "docs/chips.md": chips_page,
     "docs/cli.md": cli_page,
-    "docs/for-model-people.md": blocks.students_page,
-    "docs/models.md": blocks.models_page,
-    "docs/targets.md": blocks.targets_page,
     "llms.txt": llms_page,
-    "models/mcad-s/README.md": blocks.student_card,
 }
 
 

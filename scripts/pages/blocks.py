@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks import export_matrix, main_job, recall
@@ -25,13 +26,23 @@ _INDEXES = (
 )
 
 
-def readme_page() -> str:
-    page = (ROOT / "README.md").read_text("utf-8")
+def page(name: str) -> str:
+    """Return a page in BLOCKS with new lines between the two comments of each block's name."""
+    text = (ROOT / name).read_text("utf-8")
+    for block, lines in BLOCKS[name]().items():
+        begin, end = f"<!-- {block}: made by `make docs` -->", f"<!-- {block}: end -->"
+        before, rest = text.split(begin)
+        text = "\n".join([f"{before}{begin}", *lines, f"{end}{rest.split(end)[1]}"])
+    return text
+
+
+def readme() -> dict[str, list[str]]:
     english, japanese = main_job.stored()[-1]["searches"]
-    page = _with_block(page, "search", search_block(english, "build/demo/snapdragon -k 3"))
-    other = "build/demo/multilingual -k 1"
-    page = _with_block(page, "other_language", search_block(japanese, other))
-    return _with_block(page, "peers", peers_table())
+    return {
+        "search": search_block(english, "build/demo/snapdragon -k 3"),
+        "other_language": search_block(japanese, "build/demo/multilingual -k 1"),
+        "peers": peers_table(),
+    }
 
 
 def search_block(search: dict[str, Any], arguments: str) -> list[str]:
@@ -41,45 +52,26 @@ def search_block(search: dict[str, Any], arguments: str) -> list[str]:
     return ["", *(f"    {line}" for line in (command, *hits)), ""]
 
 
-def decisions_page() -> str:
+def decisions() -> list[str]:
     """Return the list of decision records, by the titles of their pages."""
-    folder = ROOT / "docs/adr"
-    records = sorted(folder.glob("[0-9]*.md"))
+    records = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
     titles = {path.name: path.read_text("utf-8").partition("\n")[0] for path in records}
     lines = [f"- [{t[6:].replace(':', '.', 1)}]({name})" for name, t in titles.items()]
-    page = (folder / "README.md").read_text("utf-8")
-    return _with_block(page, "records", ["", *lines, ""])
+    return ["", *lines, ""]
 
 
-def targets_page() -> str:
-    page = (ROOT / "docs/targets.md").read_text("utf-8")
-    page = _with_block(page, "export_matrix", matrix_table())
-    return _with_block(page, "qualcomm", qualcomm_table())
-
-
-def models_page() -> str:
-    page = (ROOT / "docs/models.md").read_text("utf-8")
-    page = _with_block(page, "models", models_table(export_matrix.stored()))
-    return _with_block(page, "refused", refused_table())
-
-
-def students_page() -> str:
-    page = (ROOT / "docs/for-model-people.md").read_text("utf-8")
-    return _with_block(page, "licences", licences_table())
-
-
-def student_card() -> str:
-    page, result = (ROOT / "models/mcad-s/README.md").read_text("utf-8"), stored("recall")
-    for name, table in (
-        ("captions", recall.whole_table(result)),
-        ("things", recall.widths_table(result)),
-        ("groups", recall.groups_table(result)),
-        ("words", recall.words_table(result["words"], result["classifiers"]["words"])),
-        ("caption_words", recall.words_table(result["caption_words"])),
-        ("coco", recall.coco_table(result)),
-    ):
-        page = _with_block(page, name, ["", table, ""])
-    return _with_block(page, "measured", ["", footer(result), ""])
+def student_card() -> dict[str, list[str]]:
+    result = stored("recall")
+    tables = {
+        "captions": recall.whole_table(result),
+        "things": recall.widths_table(result),
+        "groups": recall.groups_table(result),
+        "words": recall.words_table(result["words"], result["classifiers"]["words"]),
+        "caption_words": recall.words_table(result["caption_words"]),
+        "coco": recall.coco_table(result),
+        "measured": footer(result),
+    }
+    return {name: ["", table, ""] for name, table in tables.items()}
 
 
 def licences_table() -> list[str]:
@@ -89,13 +81,6 @@ def licences_table() -> list[str]:
         limit = find_licence(entry.licence).limit
         lines.append(f"| {entry.family} | [{entry.licence}]({entry.page}) | {limit} |")
     return [*lines, ""]
-
-
-def _with_block(text: str, name: str, lines: list[str]) -> str:
-    """Return the text with new lines between the two comments of this name."""
-    begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- {name}: end -->"
-    before, rest = text.split(begin)
-    return "\n".join([f"{before}{begin}", *lines, f"{end}{rest.split(end)[1]}"])
 
 
 def peers_table() -> list[str]:
@@ -167,3 +152,16 @@ def qualcomm_table() -> list[str]:
         lines.append(f"| its ms | {', '.join(times)} | never on a phone |")
     lines += ["", f"[Theirs]({theirs['source']}): {theirs['runtime']}, read {theirs['read']}."]
     return [*lines, f"Our export. {made_with([ours], processor_of(ours['device']))}", ""]
+
+
+BLOCKS: dict[str, Callable[[], dict[str, list[str]]]] = {
+    "README.md": readme,
+    "docs/adr/README.md": lambda: {"records": decisions()},
+    "docs/for-model-people.md": lambda: {"licences": licences_table()},
+    "docs/models.md": lambda: {
+        "models": models_table(export_matrix.stored()),
+        "refused": refused_table(),
+    },
+    "docs/targets.md": lambda: {"export_matrix": matrix_table(), "qualcomm": qualcomm_table()},
+    "models/mcad-s/README.md": student_card,
+}
