@@ -47,16 +47,19 @@ def open_clip_student(name: str) -> Write:
     return write
 
 
+def clip_tokenizer() -> Any:
+    """Return transformers' tokenizer of CLIP, with the vocabulary that open_clip ships."""
+    bpe = open_clip.tokenizer.SimpleTokenizer()
+    ends = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocab = {ends.get(token, token): number for token, number in bpe.encoder.items()}
+    return transformers.CLIPTokenizer(vocab=vocab, merges=list(bpe.bpe_ranks), model_max_length=77)
+
+
 def clip_student(**sizes: dict[str, Any]) -> Write:
     """Return a writer of a folder for `hf:`: transformers' CLIP ViT-B/32, changed by `sizes`."""
 
     def write(folder: Path) -> str:
-        bpe = open_clip.tokenizer.SimpleTokenizer()
-        ends = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
-        vocab = {ends.get(token, token): number for token, number in bpe.encoder.items()}
-        tokenizer = transformers.CLIPTokenizer(
-            vocab=vocab, merges=list(bpe.bpe_ranks), model_max_length=77
-        )
+        tokenizer = clip_tokenizer()
         config = transformers.CLIPConfig(**sizes)
         config.text_config.bos_token_id = tokenizer.bos_token_id
         config.text_config.eos_token_id = tokenizer.eos_token_id

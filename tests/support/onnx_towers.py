@@ -51,10 +51,16 @@ def write_clip(folder: Path, exporter: Exporter, opset: int) -> str:
     """Write a CLIP as optimum lays it out, with one model for each tower and one with both, and
     its tokenizer; return the files of the towers as `onnx:` takes them."""
     write_hf(folder, "clip")
+    return write_optimum(folder, exporter, opset)
+
+
+def write_optimum(folder: Path, exporter: Exporter, opset: int) -> str:
+    """Write the CLIP in a folder of transformers into the same, as `write_clip` does."""
     model = transformers.CLIPModel.from_pretrained(folder, attn_implementation="sdpa").eval()
-    ids = torch.full((2, 16), 5)
-    ids[:, -1] = model.config.text_config.eos_token_id
-    pixels, mask = torch.rand(2, 3, 32, 32), torch.ones_like(ids)
+    text_config, side = model.config.text_config, model.config.vision_config.image_size
+    ids = torch.full((2, text_config.max_position_embeddings), 5)
+    ids[:, -1] = text_config.eos_token_id
+    pixels, mask = torch.rand(2, 3, side, side), torch.ones_like(ids)
     image, text = folder / "vision_model.onnx", folder / "text_model.onnx"
     _write(_Image(model), (pixels,), image, [PIXELS], ["image_embeds", "states"], exporter, opset)
     _write(_Text(model), (ids, mask), text, [IDS, MASK], ["text_embeds", "states"], exporter, opset)
