@@ -6,7 +6,7 @@ import io
 import re
 import subprocess
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,10 +60,10 @@ class Libraries:
     extracted: bool = False
     litert: bool = False
 
-    def missing_for_npu(self, htp_arch: int | None) -> str | None:
-        """Return a library that is missing to run a Snapdragon NPU of this architecture: ONNX
+    def missing_for_npu(self, htp_archs: Iterable[int]) -> str | None:
+        """Return a library that is missing to run Snapdragon NPUs of these architectures: ONNX
         Runtime with QNN, or a part of Qualcomm's runtime. None if nothing is missing."""
-        halves = () if htp_arch is None else (f"V{htp_arch}Stub.so", f"V{htp_arch}Skel.so")
+        halves = [f"V{arch}{half}.so" for arch in htp_archs for half in ("Stub", "Skel")]
         for native in self.native.values():
             if _QNN_BESIDE not in native and _QNN_BUILT_IN not in native.get(_LIBRARY, b""):
                 return "ONNX Runtime with QNN"

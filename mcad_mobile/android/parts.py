@@ -122,7 +122,7 @@ def gather_parts(
     if bundle is None:
         return Parts(found, fetched, notices=texts)
     supplied = bool(options.aars or fetched) or options.onnxruntime is not None
-    missing = found.missing_for_npu(bundle.target.htp_arch)
+    missing = found.missing_for_npu(chip.htp_arch for chip in bundle.chips if chip.htp_arch)
     no_npu = missing and (NO_QNN.format(missing) if supplied else NO_NPU)
     packed, left_out = pack_bundle(
         bundle,

@@ -53,7 +53,7 @@ from mcad_mobile.export.export_report import (
     pair_rows,
 )
 from mcad_mobile.recall import EmbeddedPairs, embed_by_student
-from mcad_mobile.targets import Target, all_targets, find_target
+from mcad_mobile.targets import Target, all_targets, find_targets
 
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub_compiler import CloudCompiler
@@ -61,7 +61,13 @@ if TYPE_CHECKING:
 
 
 def _chip_names() -> list[str]:
-    return ["snapdragon", "dimensity", "tensor", *(chip.id for chip in all_targets())]
+    return [
+        "snapdragon",
+        "snapdragon-phones",
+        "dimensity",
+        "tensor",
+        *(chip.id for chip in all_targets()),
+    ]
 
 
 def export(
@@ -87,8 +93,9 @@ def export(
         metavar="CHIP",
         autocompletion=among(_chip_names),
         help="A chip by id, model or name (snapdragon-8-gen-3, SM8650), or a family's default: "
-        "snapdragon, dimensity, tensor, cpu, cpu-litert. May be repeated. `mcad-mobile targets` "
-        "lists them.",
+        "snapdragon, dimensity, tensor, cpu, cpu-litert. With commas between chips, one bundle "
+        "holds them all; snapdragon-phones are those of the last four years. May be repeated. "
+        "`mcad-mobile targets` lists them.",
     ),
     every: bool = flag("--all", help="Make a bundle for every chip that `targets` lists."),
     calibration: Path | None = optional(
@@ -126,7 +133,7 @@ def export(
     ),
     json: Json = False,
 ) -> None:
-    """Turn a student into a bundle for a phone chip, or into one bundle for each of several chips.
+    """Turn a student into a bundle for a phone chip, for several, or into one for each of several.
 
     Each tower is exported by itself, quantized with real photos and captions, compiled if the chip
     has a compiler, then read back from its file, run, and compared with the float student. Every
@@ -139,6 +146,7 @@ def export(
       mcad-mobile export --target snapdragon --out build/sd
       mcad-mobile export --target SM8650 --out build/gen3 --calibration ~/Pictures
       mcad-mobile export -t SM8650 -t dimensity -o build   # one folder per chip in build/
+      mcad-mobile export -t SM8550,SM8650,SM8750 -o build/sd   # one bundle for three chips
       mcad-mobile export --student open_clip:ViT-B-32-SigLIP2-256:webli -t snapdragon \\
           --out build/siglip2
       mcad-mobile export --text multilingual --target snapdragon --out build/sd
@@ -146,13 +154,14 @@ def export(
     """
     if every == bool(target):
         raise typer.BadParameter("give --target CHIP, one or more times, or --all")
-    named = all_targets() if every else map(find_target, target)
-    chips = list({chip.id: chip for chip in named}.values())
-    _check_via(via, precision, chips)
+    named = map(find_targets, target) if target else ((chip,) for chip in all_targets())
+    groups = list(dict.fromkeys(named))
+    chips = [chip for group in groups for chip in group]
+    _check_via(via, precision, groups)
     precisions = _precisions(precision, data, chips)
     _refuse_ignored(context, data, text)
     several = every or len(target) > 1
-    places = _places(out, chips) if several else [out]
+    places = _places(out, groups) if several else [out]
     photos = [] if data is None else load_captions(data, "test")
     measure_on, calibrate_on = _splits(data) if precision == "auto" else ([], [])
     check_arguments(student, places, calibration, read_text=read_text)
@@ -171,8 +180,8 @@ def export(
         )
         by_student = embed_by_student(loaded, photos, advance) if photos else None
         requests = [
-            BundleRequest(chip, place, _cloud(via, chip, advance), precisions)
-            for chip, place in zip(chips, places, strict=True)
+            BundleRequest(chip, place, _cloud(via, chip, advance), precisions, more=tuple(others))
+            for (chip, *others), place in zip(groups, places, strict=True)
         ]
         budget = None
         if data is not None and measure_on:
@@ -238,9 +247,10 @@ def _refuse_ignored(context: typer.Context, data: Path | None, text: str | None)
         exclude(context, "with --text", "tokenizer", "preprocess")
 
 
-def _check_via(via: str | None, precision: str | None, chips: Sequence[Target]) -> None:
+def _check_via(via: str | None, precision: str | None, groups: Sequence[Sequence[Target]]) -> None:
     if via is None:
         return
+    chips = [chip for group in groups for chip in group]
     if via.partition(":")[0] != "aihub" or any(chip.soc_model is None for chip in chips):
         raise typer.BadParameter(
             f"--via takes aihub or aihub:PHONE, and compiles for Snapdragon chips; not {via!r} "
@@ -250,6 +260,8 @@ def _check_via(via: str | None, precision: str | None, chips: Sequence[Target]) 
         raise typer.BadParameter(
             "--precision auto runs on this machine: give it or --via, not both"
         )
+    if any(len(group) > 1 for group in groups):
+        raise typer.BadParameter("--via compiles for one chip: repeat --target instead of commas")
 
 
 def _precisions(
@@ -294,13 +306,13 @@ def _splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhot
     return val or load_captions(data, "test"), train
 
 
-def _places(out: Path, chips: Sequence[Target]) -> list[Path]:
+def _places(out: Path, groups: Sequence[Sequence[Target]]) -> list[Path]:
     if (out / MANIFEST).exists():
         raise ExportError(
             f"{out} is a bundle, but several bundles are to be written.",
             "Give --out a folder for them. Each bundle gets a folder there, named after its chip.",
         )
-    return [out / chip.id for chip in chips]
+    return [out / "+".join(chip.id for chip in group) for group in groups]
 
 
 def _cloud(via: str | None, chip: Target, progress: Progress) -> CloudCompiler | None:
@@ -317,6 +329,7 @@ def _document(made: Exported, recall: RecallRecord | None) -> dict[str, Any]:
     document = {
         "bundle": bundle.directory,
         "target": bundle.target.id,
+        **({"chips": [chip.id for chip in bundle.chips]} if len(bundle.chips) > 1 else {}),
         "student": bundle.student.name,
         "licence": bundle.student.licence,
         "towers": {name: bundle.tower(name).rungs[0].facts() for name in TOWERS},
@@ -351,7 +364,7 @@ def _print(bundle: Bundle) -> None:
     for tower in bundle.towers:
         for number, rung in enumerate(bundle.tower(tower).rungs):
             assert rung.parity is not None
-            name = "  fallback" if number else tower
+            name = "  fallback" if number and not rung.chip else tower
             cosines = (f"{x:.4f}" for x in (rung.parity.cosine_mean, rung.parity.cosine_min))
             rows.append(
                 [
@@ -364,7 +377,7 @@ def _print(bundle: Bundle) -> None:
             )
             notes.update(dict.fromkeys(rung.notes))
     print_table(
-        f"{bundle.directory} for {bundle.target.id} ({bundle.target.chip})",
+        f"{bundle.directory} for " + ", ".join(f"{chip.id} ({chip.chip})" for chip in bundle.chips),
         ["tower", "runs as", "size", "operators", "cosine to float", "worst"],
         rows,
     )

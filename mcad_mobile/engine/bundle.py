@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 
 from mcad_mobile.base.documents import (
@@ -109,7 +109,7 @@ class Parity(Record, frozen=True):
 
 class Rung(Record, frozen=True):
     """A way to run a tower; of `total_nodes`, the NPU gets `npu_nodes`; `notes` says what was left
-    out and how to get it."""
+    out and how to get it. `chip`: the one that it is compiled for, in a bundle of several."""
 
     runtime: Word
     precision: Word
@@ -122,10 +122,12 @@ class Rung(Record, frozen=True):
     npu_nodes: Count = 0
     parity: Parity | None = None  # what quantization cost
     notes: tuple[str, ...] = ()
+    chip: TargetFacts | UnsetType = UNSET
 
     @property
     def name(self) -> str:
-        return f"{self.runtime} {self.precision}"
+        on_chip = f" for {self.chip.chip}" if self.chip else ""
+        return f"{self.runtime} {self.precision}{on_chip}"
 
     @property
     def bytes(self) -> int:
@@ -191,14 +193,15 @@ class StudentFacts(Record, frozen=True):
 
 
 class TargetFacts(Record, frozen=True):
-    """The chip that a bundle is for; `soc_model` and `htp_arch` are QNN's numbers for a
-    Snapdragon."""
+    """The chip that a bundle or a rung is for; `soc_model` and `htp_arch` are QNN's numbers for a
+    Snapdragon. `fits`: the models of other chips whose NPU runs its binary, too."""
 
     id: Word
     soc_model: Size | None
     htp_arch: Size | None
     chip: str = ""
     npu: str = ""
+    fits: tuple[Word, ...] | UnsetType = UNSET
 
 
 class Tower(Record, frozen=True):
@@ -278,6 +281,23 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
     def towers(self) -> tuple[TowerName, ...]:
         """The names of its towers."""
         return TOWERS if self.reader is None else (*TOWERS, *READER_SHAPES)
+
+    def chip(self, rung: Rung) -> TargetFacts:
+        """Tell which chip a rung is for.
+
+        Args:
+            rung: one of its rungs.
+
+        Returns:
+            The chip that the rung is compiled for; the bundle's first if it is for all.
+        """
+        return rung.chip or self.target
+
+    @property
+    def chips(self) -> tuple[TargetFacts, ...]:
+        """The chips that it has rungs for."""
+        chips = (self.chip(rung) for name in TOWERS for rung in self.tower(name).rungs)
+        return tuple({chip.id: chip for chip in (self.target, *chips)}.values())
 
     def low_parity_warnings(self) -> list[str]:
         """Name the rungs that were kept although their parity is low.

@@ -12,7 +12,7 @@ from mcad_mobile.engine.bundle import check_replaceable
 from mcad_mobile.engine.photos.folder import find_photos
 from mcad_mobile.errors import require
 from mcad_mobile.students.load import check_spec, load_student
-from mcad_mobile.targets import find_target
+from mcad_mobile.targets import find_targets
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.bundle import Bundle
@@ -31,13 +31,14 @@ def export_bundle(
     read_text: bool = False,
     progress: Progress = silent,
 ) -> Bundle:
-    """Write a bundle for one chip, as the command does, and load it.
+    """Write a bundle for one chip or several, as the command does, and load it.
 
     Warnings about the bundle are issued as Python warnings.
 
     Args:
         target: a Target; a chip's id, model or name ("snapdragon-8-gen-3", "SM8650"); or
-            "snapdragon", "dimensity", "tensor", "cpu" or "cpu-litert".
+            "snapdragon", "dimensity", "tensor", "cpu" or "cpu-litert"; with commas between chips,
+            the bundle holds them all; "snapdragon-phones" are those of the last four years.
         out: the bundle's folder; a bundle there is replaced when the new one is complete.
         student: a loaded student, or what `load_student` takes; None for the default student.
         calibration: a folder of photos like your users'; None for photos of installed packages.
@@ -58,7 +59,7 @@ def export_bundle(
         ExportError: a tower cannot be made for the chip, or `out` exists and is not a bundle.
         ParityError: a tower's mean cosine to the float student is under 0.95.
     """
-    chip = find_target(target) if isinstance(target, str) else target
+    chip, *more = find_targets(target) if isinstance(target, str) else [target]
     folder = None if calibration is None else Path(calibration)
     if isinstance(student, Path):
         student = str(student)
@@ -73,7 +74,9 @@ def export_bundle(
         allow_low_parity=allow_low_parity,
         read_text=read_text,
     )
-    (exported,) = export(loaded, [BundleRequest(chip, Path(out))], options, progress)
+    (exported,) = export(
+        loaded, [BundleRequest(chip, Path(out), more=tuple(more))], options, progress
+    )
     for sentence in exported.warnings:
         warnings.warn(sentence, stacklevel=2)
     return exported.bundle

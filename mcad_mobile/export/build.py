@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from msgspec import structs
@@ -17,7 +18,7 @@ from mcad_mobile.export.aihub_compiler import CloudCompiler
 from mcad_mobile.export.backends import backend_of
 from mcad_mobile.export.backends.backend import Candidate, RungOrder, TowerPlan
 from mcad_mobile.export.compare import Standard
-from mcad_mobile.export.prepare import Prepared
+from mcad_mobile.export.prepare import Prepared, chip_facts
 from mcad_mobile.targets import Target
 
 Key = tuple[str, ...]  # of rungs with equal files and notes
@@ -25,14 +26,21 @@ Key = tuple[str, ...]  # of rungs with equal files and notes
 
 @dataclass(frozen=True)
 class BundleRequest:
-    """A bundle to write; `precisions` None gives each tower's first rung the target's own. Rungs
-    are made as a search chose, if they are of the precision that it `chose`."""
+    """A bundle to write, for a chip and `more` of its family; `precisions` None gives each tower's
+    first rung the target's own. Rungs are made as a search chose, if they are of the precision that
+    it `chose`."""
 
     target: Target
     out: Path
     cloud: CloudCompiler | None = None
     precisions: Mapping[TowerName, Precision] | None = None
     chosen: Mapping[TowerName, Candidate] = field(default_factory=dict)
+    more: tuple[Target, ...] = ()
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All its chips."""
+        return self.target, *self.more
 
 
 @dataclass(frozen=True)
@@ -56,14 +64,14 @@ def build(
     shutil.copytree(prepared.common, out, dirs_exist_ok=True)
     rungs: dict[TowerName, tuple[Rung, ...]] = {}
     warnings: list[str] = []
-    for name, plans in keyed_plans(request.target, request.precisions, prepared.jobs).items():
+    for name, plans in keyed_plans(request.targets, request.precisions, prepared.jobs).items():
         for key, plan in plans.items():
             if key not in built:
                 built[key] = _build_rung(prepared, request, standard, key, plan, name)
             shutil.copytree(built[key].folder, out, dirs_exist_ok=True)
             warnings += built[key].warnings
         rungs[name] = with_source_facts([built[key].rung for key in plans])
-    return prepared.bundle(out, request.target, rungs), warnings
+    return prepared.bundle(out, request.targets, rungs), warnings
 
 
 def _build_rung(
@@ -77,7 +85,7 @@ def _build_rung(
     """Build a rung in a folder of its own, and compare it with float."""
     folder = prepared.common.parent / "-".join(key)
     folder.mkdir()
-    on_chip = f" for {request.target.chip}" if request.target.id in key else ""
+    on_chip = f" for {plan.target.chip}" if plan.target.id in key else ""
     prepared.steps.begin(f"{name} tower: {plan.runtime} {plan.precision}{on_chip}")
     # Biases are corrected for 8-bit weights; float rungs keep the original ones.
     job = prepared.jobs[name]
@@ -89,14 +97,15 @@ def _build_rung(
     order = RungOrder(
         job,
         *plan,
-        request.target,
         four_bit_weights=frozenset() if chosen is None else chosen.four_bit_weights,
         keep_precision=request.precisions is not None,
         compile_context=None if request.cloud is None else request.cloud.compile,
     )
     rung = backend_of(plan.runtime).build(order, folder)
+    if plan.place:
+        rung = structs.replace(rung, chip=chip_facts(plan.target, request.targets))
     job.progress("comparing with float")
-    alone = prepared.bundle(folder, request.target, {name: (rung,)})
+    alone = prepared.bundle(folder, [plan.target], {name: (rung,)})
     return BuiltRung(folder, *standard.compare(name, rung, alone, request.cloud))
 
 
@@ -112,7 +121,7 @@ def tower_plans(
             if plan.precision != "fp32" and (target.has_npu or RUNTIMES[plan.runtime].on_any_cpu)
         ]
     plans = [
-        TowerPlan(plan.runtime, precision)
+        TowerPlan(plan.runtime, precision, target)
         for plan in target.ladder
         for precision in [plan.image if name == "image" else plan.text]
         if precision is not None and backend_of(plan.runtime).can_build(plan.runtime, target)
@@ -121,26 +130,29 @@ def tower_plans(
         return plans
     source = RUNTIMES[plans[0].runtime].source
     return [
-        TowerPlan(plan.runtime, precisions[name]) if number == 0 or plan.runtime == source else plan
+        plan._replace(precision=precisions[name]) if number == 0 or plan.runtime == source else plan
         for number, plan in enumerate(plans)
     ]
 
 
 def keyed_plans(
-    target: Target,
+    targets: Sequence[Target],
     precisions: Mapping[TowerName, Precision] | None = None,
     names: Iterable[TowerName] = TOWERS,
 ) -> dict[TowerName, dict[Key, TowerPlan]]:
-    """Return the rungs of a bundle by tower and key; equal keys mean equal files and notes."""
+    """Return the rungs of a bundle by tower and key, the best of each chip first; equal keys mean
+    equal files and notes."""
 
-    def key(name: TowerName, plan: TowerPlan) -> Key:
-        shared_by = backend_of(plan.runtime).shared_by(plan.runtime, target)
-        return name, plan.runtime, plan.precision, shared_by
+    def keyed(name: TowerName, plan: TowerPlan) -> tuple[Key, TowerPlan]:
+        shared_by = backend_of(plan.runtime).shared_by(plan.runtime, plan.target)
+        place = plan.target.id if len(targets) > 1 and shared_by == plan.target.id else ""
+        return (name, plan.runtime, plan.precision, shared_by, place), plan._replace(place=place)
 
-    return {
-        name: {key(name, plan): plan for plan in tower_plans(name, target, precisions)}
-        for name in names
-    }
+    def plans(name: TowerName) -> Iterator[TowerPlan]:
+        ladders = [tower_plans(name, target, precisions) for target in targets]
+        return filter(None, chain.from_iterable(zip_longest(*ladders)))
+
+    return {name: dict(keyed(name, plan) for plan in plans(name)) for name in names}
 
 
 def require_compilers(target: Target, *, cloud: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from msgspec.structs import replace
@@ -63,7 +63,7 @@ class Standard:
             reference = backend_of(rung.runtime).reference(rung, bundle.directory, few)
             if reference is not None:
                 check_kernels(name, rung, expected[:GOLDEN_INPUTS], reference, golden)
-            path = f"golden/{Path(rung.files[0].path).stem}_expected.npy"
+            path = f"golden/{PurePosixPath(rung.files[0].path).with_suffix('')}_expected.npy"
             rung = replace(rung, expected=save_array(bundle.directory, path, normalize(golden)))
         measured = measure_parity(expected, embeddings)
         warnings = check_parity(name, rung.runtime, measured, allow_low=self.allow_low_parity)
@@ -103,7 +103,7 @@ class Standard:
 def save_array(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:
     """Write a .npy file of the bundle in `directory`."""
     path = directory / name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, array)
     return FileRecord.of(directory, path)
 

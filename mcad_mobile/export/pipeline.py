@@ -91,6 +91,12 @@ def export(
     if files := [tower.file for tower in towers if isinstance(tower, GivenTower)]:
         requests = [_of_files(files, request, options) for request in requests]
     for request in requests:
+        if len({target.family for target in request.targets}) > 1:
+            raise TargetError(
+                "A bundle is for chips of one family, and not for "
+                f"{', '.join(target.id for target in request.targets)}.",
+                "Export a bundle for each family.",
+            )
         require_compilers(request.target, cloud=request.cloud is not None)
         if options.read_text and not request.target.can_read_text:
             raise TargetError(
@@ -105,7 +111,7 @@ def export(
     plans = [
         key
         for request in requests
-        for keyed in keyed_plans(request.target, request.precisions, names).values()
+        for keyed in keyed_plans(request.targets, request.precisions, names).values()
         for key in keyed
     ]
     steps = Steps(progress, len(set(plans)))
@@ -185,7 +191,7 @@ def least_room(student: Student, request: BundleRequest) -> tuple[int, int]:
     }
     rungs = sum(
         weights[name] * (4 if plan.precision == "fp32" else 1)
-        for name, plans in keyed_plans(request.target, request.precisions).items()
+        for name, plans in keyed_plans(request.targets, request.precisions).items()
         for plan in plans.values()
     )
     table = student.token_table.numel() * student.text_spec.table_bits // 8

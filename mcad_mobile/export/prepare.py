@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from mcad_mobile.base.progress import Progress, silent
@@ -36,7 +37,7 @@ from mcad_mobile.export.parity import float_embeddings
 from mcad_mobile.export.quantization.calibration import Samples
 from mcad_mobile.export.tower_job import TowerJob, corrected
 from mcad_mobile.students.student import TEXT_INPUTS, Student
-from mcad_mobile.targets import Target
+from mcad_mobile.targets import Target, fitting_chips
 
 TABLE = "token_table.bin"
 TOKENIZER = "tokenizer.bin"
@@ -103,10 +104,13 @@ class Prepared:
     reader: tuple[FileRecord, ...] | None = None
 
     def bundle(
-        self, directory: Path, target: Target, rungs: Mapping[TowerName, tuple[Rung, ...]]
+        self,
+        directory: Path,
+        targets: Sequence[Target],
+        rungs: Mapping[TowerName, tuple[Rung, ...]],
     ) -> Bundle:
-        """Return the bundle of these rungs for a chip, with its files in `directory`."""
-        facts = TargetFacts(target.id, target.soc_model, target.htp_arch, target.chip, target.npu)
+        """Return the bundle of these rungs for chips, with its files in `directory`."""
+        target = targets[0]
         towers = {name: Tower(rungs.get(name, ()), job.golden) for name, job in self.jobs.items()}
         reader = None
         if self.reader is not None:
@@ -114,12 +118,19 @@ class Prepared:
         return Bundle(
             directory=directory,
             name=f"{self.student.name}-{target.id}",
-            target=facts,
+            target=chip_facts(target, targets),
             image=towers["image"],
             text=towers["text"],
             reader=reader,
             **self.facts,
         )
+
+
+def chip_facts(target: Target, targets: Sequence[Target]) -> TargetFacts:
+    """Return what a bundle for these `targets` says of one of them."""
+    numbers = target.soc_model, target.htp_arch
+    fits = fitting_chips(target, targets)
+    return TargetFacts(target.id, *numbers, target.chip, target.npu, fits or UNSET)
 
 
 def prepare(

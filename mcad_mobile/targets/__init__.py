@@ -6,6 +6,7 @@ import difflib
 import functools
 import re
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Literal
 
@@ -27,10 +28,12 @@ class RungPlan(Record, frozen=True):
 
 
 class _Family(Record, frozen=True):
-    """What the chips of a family share: the one that its name stands for, and their rungs."""
+    """What the chips of a family share: the one that its name stands for, their rungs, and those of
+    the phones of the last years."""
 
     default: Word
     ladder: tuple[RungPlan, ...]
+    phones: tuple[Word, ...] = ()
 
 
 class Target(Record, frozen=True):
@@ -127,6 +130,32 @@ def find_target(name: str) -> Target:
     ids = list(dict.fromkeys(names))[:3]
     nearest = f" The nearest are: {', '.join(ids)}." if ids else ""
     raise TargetError(f"No chip is called {name!r}.{nearest}", Remedy.LIST_TARGETS)
+
+
+def find_targets(names: str) -> tuple[Target, ...]:
+    """Return the chips of one bundle, whose names, as for `find_target`, have commas between them,
+    or which are a family's phones ("snapdragon-phones"). TargetError."""
+    phones = {f"{name}-phones": family.phones for name, family in _table()[1].items()}
+    found = map(find_target, phones.get(names) or names.split(","))
+    return tuple({chip.id: chip for chip in found}.values())
+
+
+def fitting_chips(target: Target, targets: Sequence[Target]) -> tuple[str, ...]:
+    """Return the chips, by model, that run `target`'s binary, for want of one of their own among
+    those of `targets`: a binary runs on an NPU of its architecture with its memory or more, and
+    that for the most memory runs best."""
+
+    if target.htp_arch is None:
+        return ()
+
+    def memory(chip: Target) -> int:
+        return chip.vtcm_mb or 0
+
+    def best(chip: Target) -> Target | None:
+        alike = (one for one in targets if one.htp_arch == chip.htp_arch)
+        return max((one for one in alike if memory(one) <= memory(chip)), key=memory, default=None)
+
+    return tuple(one.chip for one in all_targets() if one not in targets and best(one) is target)
 
 
 def _plain(name: str) -> str:

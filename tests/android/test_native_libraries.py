@@ -73,7 +73,7 @@ def test_an_npu_runtime_comes_beside_onnx_runtime(qnn_runtime, tmp_path):
         (downloads.ONNXRUNTIME_AAR.name, "1.29.0"),
     ]
     # Our ONNX Runtime has no QNN: libraries alone make no NPU run.
-    assert found.missing_for_npu(79) == "ONNX Runtime with QNN"
+    assert found.missing_for_npu([79]) == "ONNX Runtime with QNN"
 
 
 def test_of_two_libraries_of_the_same_name_the_first_counts(tmp_path):
@@ -119,12 +119,12 @@ def test_another_onnx_runtime_takes_the_place_of_ours(onnxruntime_qnn, qnn_runti
     assert b"1.28.1" in found.native[ABI]["libonnxruntime.so"]
     assert [archive.onnxruntime for archive in found.archives] == [None, "1.28.1"]
     assert len(found.jars) == 1
-    assert found.missing_for_npu(79) is None
-    assert found.missing_for_npu(75) == "libQnnHtpV75Stub.so"
-    assert libraries(tmp_path, [ABI], [onnxruntime_qnn]).missing_for_npu(None) == "libQnnHtp.so"
+    assert found.missing_for_npu([79]) is None
+    assert found.missing_for_npu([79, 75]) == "libQnnHtpV75Stub.so"
+    assert libraries(tmp_path, [ABI], [onnxruntime_qnn]).missing_for_npu([]) == "libQnnHtp.so"
     half = archive(tmp_path / "half.aar", {f"jni/{ABI}/libQnnHtp.so": HTP})
     found = libraries(tmp_path, [ABI], [half, onnxruntime_qnn])
-    assert found.missing_for_npu(None) == "libQnnSystem.so"
+    assert found.missing_for_npu([]) == "libQnnSystem.so"
 
 
 def test_one_s_own_build_of_onnx_runtime_is_used_alone(tmp_path):

@@ -39,7 +39,7 @@ def test_rungs_whose_files_or_notes_differ_have_keys_of_their_own(monkeypatch):
     replace_methods(monkeypatch, "neuropilot", can_build=lambda runtime, target: True)
 
     def key(chip: str, runtime: str) -> tuple[str, ...]:
-        plans = build.keyed_plans(find_target(chip))["image"]
+        plans = build.keyed_plans([find_target(chip)])["image"]
         return next(key for key, plan in plans.items() if plan.runtime == runtime)
 
     # The notes of a .tflite say which SDK would compile it.

@@ -12,9 +12,9 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import TOWERS, Bundle
-from mcad_mobile.engine.towers import RUNTIMES
+from mcad_mobile.engine.towers import RUNTIMES, load_tower
 from mcad_mobile.engine.towers.qnn import Qnn
-from mcad_mobile.errors import ExportError
+from mcad_mobile.errors import ExportError, TargetError
 from mcad_mobile.export import export_bundle, parity
 from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
@@ -82,6 +82,54 @@ def several(student, tmp_path_factory):
         lambda step, done=0, total=0: steps.append((step, done, total)),
     )
     return {chip: first.bundle for chip, first in zip(CHIPS, made, strict=True)}, steps
+
+
+@pytest.fixture(scope="module")
+def one_bundle(checkpoint, tmp_path_factory):
+    out = tmp_path_factory.mktemp("one") / "bundle"
+    command = ("export", "--student", f"open_clip:local-dir:{checkpoint}", "--samples", 4)
+    document = mcad_json(*command, "-t", "SM8550,SM8650", "-o", out, "--allow-low-parity")
+    return document, Bundle.load(out)
+
+
+def test_a_bundle_of_several_chips_has_a_folder_for_each_and_shares_the_rest(one_bundle, several):
+    document, bundle = one_bundle
+    assert document["chips"] == ["snapdragon-8-gen-2", "snapdragon-8-gen-3"]
+    for tower in (bundle.image, bundle.text):
+        first, second, fallback = tower.rungs
+        for rung, chip in ((first, "SM8550"), (second, "SM8650")):
+            found = bundle.chip(rung)
+            assert found.chip == chip
+            assert {Path(file.path).parent.name for file in rung.files} == {found.id}
+            assert rung.npu_nodes == rung.total_nodes
+        assert fallback.runtime == "onnx"
+    alone = several[0]["SM8650"]
+    assert fallback == alone.text.rungs[-1]
+    assert set(files(bundle)) == {record.path for record in bundle.files()}
+
+
+def test_a_binary_names_the_chips_of_its_architecture_and_memory_that_have_none(one_bundle):
+    fits = [chip.fits for chip in one_bundle[1].chips]
+    assert "SM8735" in fits[0]  # as much memory
+    assert "SM7550" not in fits[0]  # too little
+    assert not {"SM8550", "SM8650"} & {name for names in fits for name in names}
+
+
+def test_each_rung_of_several_chips_runs_in_the_simulator_of_its_own(one_bundle, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "mcad_mobile.engine.towers.qnn.QnnTower", lambda path, *chip: asked.append(chip)
+    )
+    _, bundle = one_bundle
+    for rung in bundle.image.rungs[:2]:
+        load_tower(bundle, rung)
+    assert asked == [(43, 73), (57, 75)]
+
+
+def test_a_bundle_is_for_one_family(tmp_path, student):
+    with pytest.raises(TargetError, match="snapdragon-8-gen-3, dimensity-9400"):
+        export_bundle("SM8650,dimensity-9400", tmp_path / "out", student=student)
+    assert not (tmp_path / "out").exists()
 
 
 def files(bundle: Bundle) -> dict[str, bytes]:

@@ -194,7 +194,9 @@ def check_chip(bundle: Bundle, facts: Facts) -> None:
     the self-test leaves out rungs that do not run."""
     made_for = find_target(bundle.target.id)
     targets = facts.targets
-    if not made_for.has_npu or made_for in targets or facts.emulator or not facts.soc:
+    runs = {name for chip in bundle.chips for name in (chip.chip, *(chip.fits or ()))}
+    fits = made_for in targets or any(target.chip in runs for target in targets)
+    if not made_for.has_npu or fits or facts.emulator or not facts.soc:
         return
     chip = " or ".join(f"{target.id} ({target.chip})" for target in targets) or facts.soc
     export_for = targets[0].id if targets else "cpu"

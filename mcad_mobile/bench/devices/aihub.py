@@ -27,7 +27,6 @@ from mcad_mobile.export.aihub import (
     Outcome,
     Runner,
 )
-from mcad_mobile.targets import find_target
 
 # The precision of a float model that AI Hub compiled: an NPU computes in half precision.
 _COMPILED_PRECISION = {"qnn": "fp16", "litert": "fp32", "onnx": "fp32"}
@@ -302,7 +301,7 @@ def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
         return "it is compiled for another vendor's NPU, which Qualcomm's cloud does not run"
     if not runtime.for_one_chip or device.target is None:
         return ""
-    made_for = find_target(bundle.target.id)
+    made_for = bundle.chip(rung)
     if device.target.id == made_for.id:
         return ""
     return (

@@ -153,7 +153,7 @@ class CompiledFromLiteRT(Runtime):
 
     def load(self, bundle: Bundle, rung: Rung, threads: int, gpu: bool) -> LiteRTTower:
         raise RuntimeUnavailable(
-            f"{bundle.path(rung.files[0])} is compiled for the NPU of {bundle.target.chip} and "
+            f"{bundle.path(rung.files[0])} is compiled for the NPU of {bundle.chip(rung).chip} and "
             "runs only there.",
             Remedy.USE_LITERT,
         )

@@ -103,7 +103,8 @@ class Qnn(Runtime):
 
     def load(self, bundle: Bundle, rung: Rung, threads: int, gpu: bool) -> QnnTower:
         path = bundle.path(rung.files[0])
-        soc_model, htp_arch = bundle.target.soc_model, bundle.target.htp_arch
+        chip = bundle.chip(rung)
+        soc_model, htp_arch = chip.soc_model, chip.htp_arch
         if soc_model is None or htp_arch is None:
             raise RuntimeUnavailable(
                 f"{bundle.directory} does not say for which Snapdragon {path.name} is compiled.",

@@ -24,10 +24,13 @@ CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
 
 
 class TowerPlan(NamedTuple):
-    """One way to run one tower."""
+    """One way to run one tower on a chip. `place`: the folder in a bundle of several chips that
+    holds the files of one."""
 
     runtime: str
     precision: Precision
+    target: Target
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class RungOrder:
     runtime: str
     precision: Precision
     target: Target
+    place: str = ""
     four_bit_weights: frozenset[str] = frozenset()
     keep_precision: bool = False
     compile_context: CompileContext | None = None
@@ -103,7 +107,9 @@ class Backend:
         """Write a rung to `folder`. Until it has run, its expected embeddings are the float
         student's."""
         tower, quantized = order.tower, self.quantize(order)
-        out = folder / f"{tower.name}_{order.runtime}_{quantized.precision}.{self.suffix}"
+        name = f"{tower.name}_{order.runtime}_{quantized.precision}.{self.suffix}"
+        out = folder / order.place / name
+        out.parent.mkdir(exist_ok=True)
         compiled = self.compile(order, quantized.path, out)
         inputs, output = self.specs(tower, quantized.path)
         return Rung(

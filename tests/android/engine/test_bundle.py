@@ -38,7 +38,7 @@ def only(plain: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: plain[name] for name in names}
 
 
-def java_tower(tower: Tower) -> dict[str, Any]:
+def java_tower(tower: Tower, chips: list[str]) -> dict[str, Any]:
     """A tower's fields as Java names them, without those that it does not read."""
     plain = json.loads(msgspec.json.encode(tower))
 
@@ -55,6 +55,7 @@ def java_tower(tower: Tower) -> dict[str, Any]:
                 "outputs": [tensor(spec) for spec in rung["outputs"]],
                 "totalNodes": rung["total_nodes"],
                 "parity": (rung.get("parity") or {"cosine_mean": 1})["cosine_mean"],
+                "chips": chips,
             }
             for rung in plain["rungs"]
         ],
@@ -81,18 +82,18 @@ def test_java_reads_the_values_that_python_wrote(probe, tiny, tmp_path, pool):
     )
     bundle = Bundle.load(directory)
     plain = msgspec.to_builtins
+    chips = [bundle.target.chip] if bundle.target.chip else []
     assert probe.ask("bundle_values", bundle=directory) == {
         "directory": str(directory),
         "name": bundle.name,
         "created": bundle.created,
         "target": bundle.target.id,
-        "chip": bundle.target.chip,
         "studentName": bundle.student.name,
         "studentSha256": bundle.student.sha256,
         "imageSha256": bundle.student.image_sha256,
         "dim": bundle.dim,
-        "image": java_tower(bundle.image),
-        "text": java_tower(bundle.text),
+        "image": java_tower(bundle.image, chips),
+        "text": java_tower(bundle.text, chips),
         "preprocess": {"size": bundle.preprocess.size},
         "tokenizer": {
             "file": plain(bundle.tokenizer_file),
@@ -281,6 +282,23 @@ def test_a_binary_for_another_chip_is_not_tried(probe, tiny, tmp_path, phone, wh
     assert reason == why
     if why == "OTHER_CHIP":
         assert detail.endswith("it is compiled for SM8750, and this phone has SM8650")
+
+
+@pytest.mark.parametrize(("phone", "tried"), [("SM8550", 0), ("SM8735", 0), ("SM8650-AB", 1)])
+def test_of_several_chips_binaries_a_phone_tries_its_own(probe, tiny, tmp_path, phone, tried):
+    """Or that of another chip which fits it."""
+    (tmp_path / "libQnnHtp.so").write_bytes(b"not a library")
+    (onnx_rung,) = tiny.image.rungs
+    gen_2 = TargetFacts("snapdragon-8-gen-2", 43, 73, "SM8550", fits=("SM8735",))
+    gen_3 = TargetFacts("snapdragon-8-gen-3", 57, 75, "SM8650")
+    both = tuple(replace(onnx_rung, runtime="qnn", chip=chip) for chip in (gen_2, gen_3))
+    tower = replace(tiny.image, rungs=(*both, onnx_rung))
+    directory = variant(tiny, tmp_path / phone, image=tower, target=gen_2)
+    asked = {"tower": "image", "libraries": tmp_path, "chip": phone}
+    found = probe.ask("choose_rung", bundle=directory, **asked)
+    reasons = [reason for reason, _ in found["skipped"][:2]]
+    assert [reason == "FAILED" for reason in reasons] == [tried == 0, tried == 1]
+    assert set(reasons) == {"FAILED", "OTHER_CHIP"}
 
 
 def test_a_tower_that_fails_its_self_test_gives_way_to_the_next_rung(probe, tiny, tmp_path):

@@ -307,6 +307,27 @@ def test_an_npu_that_embeds_many_photos_runs_at_a_speed_that_lasts(probe):
     assert probe.ask("qnn", bulk=True)["htp_performance_mode"] == "sustained_high_performance"
 
 
+def test_a_binary_that_the_npu_refused_is_not_tried_again_until_the_firmware_changes(
+    bundle, tmp_path, probe, phone
+):
+    (tmp_path / "libQnnHtp.so").write_bytes(b"not a library")
+    (rung,) = bundle.text.rungs
+    text = replace(bundle.text, rungs=(replace(rung, runtime="qnn"), rung))
+    npu = Bundle.load(variant(bundle, tmp_path / "npu", text=text))
+    phone.take("a.png")
+    found: list[str] = []
+    gone = tmp_path / "gone"
+    for firmware, libraries in (("1", tmp_path), ("1", gone), ("2", gone)):
+        options = {"environment": f"app 1, firmware {firmware}", "libraries": libraries}
+        app = App(probe, npu, phone, **options)
+        app.index()
+        found.append(app.ask("rungs")["text"]["skipped"][0].split(":")[0])
+        app.close()
+    assert found[0] == "FAILED qnn fp32 by QNN"
+    assert found[1] == found[0]
+    assert found[2] == "NO_LIBRARY qnn fp32 by QNN"
+
+
 def test_a_torn_note_is_no_death(bundle, probe, phone):
     phone.take(*NAMES)
     app = App(probe, bundle, phone)

@@ -45,6 +45,22 @@ def test_chip_that_is_known_to_be_another_is_refused(
     AdbDevice().check(replace(bundle, target=TargetFacts("cpu", None, None)))
 
 
+def test_a_bundle_is_taken_by_each_of_its_chips_and_by_those_that_it_fits(
+    phone: Adbd, bundle: Bundle
+) -> None:
+    elite = TargetFacts("snapdragon-8-elite", 69, 79, "SM8750")
+    gen_2 = TargetFacts("snapdragon-8-gen-2", 43, 73, "SM8550", fits=("SM8735",))
+    (rung,) = bundle.image.rungs
+    rungs = tuple(replace(rung, chip=chip) for chip in (elite, gen_2))
+    both = replace(bundle, target=elite, image=replace(bundle.image, rungs=(*rungs, rung)))
+    for soc in ("SM8750-AC", "SM8550", "SM8735"):
+        as_phone(phone, **{"ro.soc.model": soc})
+        AdbDevice().check(both)
+    as_phone(phone, **{"ro.soc.model": "SM8650"})
+    with pytest.raises(BenchError, match="has snapdragon-8-gen-3"):
+        AdbDevice().check(both)
+
+
 @pytest.mark.parametrize(
     ("soc", "made_for"),
     [

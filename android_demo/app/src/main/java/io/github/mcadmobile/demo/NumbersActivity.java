@@ -40,13 +40,13 @@ public final class NumbersActivity extends DetailActivity {
         rows.put(R.string.device,
             getString(R.string.device_value, Build.MANUFACTURER, Build.MODEL, Build.VERSION.RELEASE));
         rows.put(R.string.memory, memory());
-        boolean died = false;
+        boolean remembered = false;
         try {
             rows.put(R.string.photos_indexed,
                 getString(R.string.photos_indexed_value, search.photos(), search.bytesPerPhoto()));
             Ladder.LoadedRung text = search.textTower();
             Ladder.LoadedRung image = search.imageTower();
-            died = died(text) || died(image);
+            remembered = remembered(text) || remembered(image);
             rows.put(R.string.rung_text, rung(text));
             rows.put(R.string.rung_image, rung(image));
             for (int i = 0; i < STAGES.length; i++) {
@@ -57,7 +57,7 @@ public final class NumbersActivity extends DetailActivity {
             Messages.log(error);
             rows.put(R.string.error, Messages.failure(this, McadException.kind(error)));
         }
-        int again = died ? View.VISIBLE : View.GONE;
+        int again = remembered ? View.VISIBLE : View.GONE;
         DemoApp.SCREEN.post(() -> show(rows, again));
     }
 
@@ -85,14 +85,14 @@ public final class NumbersActivity extends DetailActivity {
         });
     }
 
-    private static boolean died(Ladder.LoadedRung loaded) {
-        boolean died = false;
+    private static boolean remembered(Ladder.LoadedRung loaded) {
+        boolean remembered = false;
         if (loaded != null) {
             for (Ladder.Skipped skipped : loaded.skipped()) {
-                died |= skipped.reason() == Ladder.Reason.DIED;
+                remembered |= skipped.remembered();
             }
         }
-        return died;
+        return remembered;
     }
 
     private String memory() {

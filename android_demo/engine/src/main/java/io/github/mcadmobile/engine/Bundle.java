@@ -59,10 +59,11 @@ public final class Bundle {
 
     /**
      * One way to run a tower. The runtime opens the first file; {@code expected}: its golden output [N, dim], .npy;
-     * {@code parity}: its mean cosine to the float student, 1 if none was measured.
+     * {@code parity}: its mean cosine to the float student, 1 if none was measured; {@code chips}: those that a binary
+     * runs on, as {@code Build.SOC_MODEL} names them, first the one that it is compiled for; none if unknown.
      */
     public record Rung(String runtime, String precision, List<FileRecord> files, List<TensorSpec> inputs,
-            List<TensorSpec> outputs, int totalNodes, FileRecord expected, double parity) {
+            List<TensorSpec> outputs, int totalNodes, FileRecord expected, double parity, List<String> chips) {
         public long bytes() {
             long sum = 0;
             for (FileRecord file : files) {
@@ -95,8 +96,6 @@ public final class Bundle {
     public final String name;
     public final String created;
     public final String target;
-    /** The chip that NPU rungs are compiled for, as {@code Build.SOC_MODEL} names it; empty if unknown. */
-    public final String chip;
     public final String studentName;
     public final String studentSha256;
     /** Bundles with the same image tower can search the same index. */
@@ -115,13 +114,13 @@ public final class Bundle {
         name = data.string("name");
         created = data.string("created");
         target = data.object("target").string("id");
-        chip = data.object("target").has("chip") ? data.object("target").string("chip") : "";
+        List<String> chips = chips(data.object("target"));
         studentName = data.object("student").string("name");
         studentSha256 = data.object("student").string("sha256");
         imageSha256 = data.object("student").string("image_sha256");
         dim = data.integer("dim", 1, 1 << 16);
-        image = tower(data.object("image"));
-        text = tower(data.object("text"));
+        image = tower(data.object("image"), chips);
+        text = tower(data.object("text"), chips);
         preprocess = Preprocess.of(data.object("preprocess"));
         tokenizer = tokenizerSpec(data.object("tokenizer"), record(data.object("tokenizer_file")));
         JsonFields table = data.object("token_table");
@@ -293,10 +292,19 @@ public final class Bundle {
             && !("/" + path + "/").contains("/../");
     }
 
-    private static Tower tower(JsonFields data) throws McadException {
+    private static List<String> chips(JsonFields target) throws McadException {
+        List<String> chips = new ArrayList<>();
+        if (target.has("chip") && !target.string("chip").isEmpty()) {
+            chips.add(target.string("chip"));
+            chips.addAll(target.has("fits") ? target.list("fits", String.class) : List.of());
+        }
+        return chips;
+    }
+
+    private static Tower tower(JsonFields data, List<String> chips) throws McadException {
         List<Rung> rungs = new ArrayList<>();
         for (JsonFields rung : data.objects("rungs")) {
-            rungs.add(rung(rung));
+            rungs.add(rung(rung, rung.has("chip") ? chips(rung.object("chip")) : chips));
         }
         if (rungs.isEmpty()) {
             throw data.wrong("rungs", "at least one");
@@ -312,7 +320,7 @@ public final class Bundle {
                 golden.has("ids") ? record(golden.object("ids")) : null));
     }
 
-    private static Rung rung(JsonFields data) throws McadException {
+    private static Rung rung(JsonFields data, List<String> chips) throws McadException {
         List<FileRecord> files = new ArrayList<>();
         for (JsonFields file : data.objects("files")) {
             files.add(record(file));
@@ -322,7 +330,7 @@ public final class Bundle {
         }
         return new Rung(data.string("runtime"), data.string("precision"), files, specs(data, "inputs"),
             specs(data, "outputs"), data.integer("total_nodes", 0, Integer.MAX_VALUE), record(data.object("expected")),
-            data.has("parity") ? data.object("parity").number("cosine_mean") : 1);
+            data.has("parity") ? data.object("parity").number("cosine_mean") : 1, chips);
     }
 
     private static List<TensorSpec> specs(JsonFields data, String key) throws McadException {

@@ -15,8 +15,8 @@ import java.util.logging.Logger;
 
 /**
  * Loads a tower's best rung that runs on this phone and passes the golden self-test. Rungs are tried in the bundle's
- * order: QNN if its library is present and the binary is for this chip; LiteRT with 8-bit activations if the app has it; ONNX models on XNNPACK where
- * it has kernels, then on the CPU.
+ * order: QNN if its library is present, the binary is for this chip and it was not refused before; LiteRT with 8-bit
+ * activations if the app has it; ONNX models on XNNPACK where it has kernels, then on the CPU.
  */
 public final class Ladder {
     /**
@@ -31,8 +31,12 @@ public final class Ladder {
     /** Why a step was skipped. */
     public enum Reason { NO_RUNTIME, SLOW, NO_LIBRARY, OTHER_CHIP, FAILED, SELF_TEST, DIED }
 
-    /** A skipped step; {@code detail} is English, for logs. */
-    public record Skipped(String step, Reason reason, String detail) {
+    /** A skipped step; {@code detail} is English, for logs; {@code remembered}: {@link Quarantine} skips it. */
+    public record Skipped(String step, Reason reason, String detail, boolean remembered) {
+        Skipped(Step step, Reason reason, String detail) {
+            this(step.toString(), reason, detail, false);
+        }
+
         @Override
         public String toString() {
             return step + ": " + detail;
@@ -52,7 +56,8 @@ public final class Ladder {
     public record Step(Bundle.Rung rung, Tower.Provider provider) {
         @Override
         public String toString() {
-            return rung.runtime() + " " + rung.precision() + " by " + provider;
+            String chip = provider == Tower.Provider.QNN && !rung.chips().isEmpty() ? " for " + rung.chips().get(0) : "";
+            return rung.runtime() + " " + rung.precision() + chip + " by " + provider;
         }
     }
 
@@ -86,8 +91,11 @@ public final class Ladder {
 
     /** Whether a rung's binary cannot run here. Variants of a chip have a suffix: SM8650-AC. */
     private boolean isForOtherChip(Step step) {
-        return step.provider() == Tower.Provider.QNN && !chip.isEmpty() && !bundle.chip.isEmpty()
-            && !chip.split("-")[0].equalsIgnoreCase(bundle.chip.split("-")[0]);
+        boolean known = step.provider() == Tower.Provider.QNN && !chip.isEmpty() && !step.rung().chips().isEmpty();
+        for (String one : step.rung().chips()) {
+            known &= !chip.split("-")[0].equalsIgnoreCase(one.split("-")[0]);
+        }
+        return known;
     }
 
     /** Choose and load a rung of tower "image" or "text". McadException with every reason if no rung runs. */
@@ -98,27 +106,28 @@ public final class Ladder {
             List<Step> steps = steps(rung);
             if (steps.isEmpty()) {
                 skipped.add(new Skipped(
-                    rung.runtime() + " " + rung.precision(), Reason.NO_RUNTIME, "this app has no such runtime"));
+                    rung.runtime() + " " + rung.precision(), Reason.NO_RUNTIME, "this app has no such runtime", false));
             }
             for (Step step : steps) {
                 if (step.provider() == Tower.Provider.LITERT && rung.precision().endsWith("a16")) {
-                    skipped.add(new Skipped(step.toString(), Reason.SLOW,
+                    skipped.add(new Skipped(step, Reason.SLOW,
                         "LiteRT has no fast CPU kernels for 16-bit activations"));
                     continue;
                 }
                 if (isForOtherChip(step)) {
-                    skipped.add(new Skipped(step.toString(), Reason.OTHER_CHIP,
-                        "it is compiled for " + bundle.chip + ", and this phone has " + chip));
-                    LOG.info("The NPU is not used for the " + tower + " tower: " + skipped.get(skipped.size() - 1));
+                    skipped.add(new Skipped(step, Reason.OTHER_CHIP,
+                        "it is compiled for " + step.rung().chips().get(0) + ", and this phone has " + chip));
                     continue;
                 }
-                // The last step is tried even if it crashed before: nothing comes after it.
-                if (!step.equals(last) && quarantine.holds(tower, step.toString())) {
-                    skipped.add(new Skipped(step.toString(), Reason.DIED, "the app died over it"));
+                // The last step is tried even if it failed before: nothing comes after it.
+                Skipped known = step.equals(last) ? null : quarantine.why(tower, step.toString());
+                if (known != null) {
+                    skipped.add(known);
                     continue;
                 }
                 LoadedRung loaded = attempt(tower, step, skipped);
                 if (loaded != null) {
+                    logUnusedNpu(tower, loaded);
                     return loaded;
                 }
             }
@@ -130,6 +139,14 @@ public final class Ladder {
         throw new McadException(McadException.Kind.TOWER, "No " + tower + " tower of " + bundle.directory
             + " runs here: " + String.join("; ", reasons),
             "Export the bundle again: every bundle from torch or ONNX ends in an ONNX CPU model.", null);
+    }
+
+    private static void logUnusedNpu(String tower, LoadedRung loaded) {
+        for (Skipped step : loaded.skipped()) {
+            if (loaded.tower().provider != Tower.Provider.QNN && step.step().endsWith(" by " + Tower.Provider.QNN)) {
+                LOG.info("The NPU is not used for the " + tower + " tower: " + step);
+            }
+        }
     }
 
     private static Step last(Bundle.Tower tower) {
@@ -145,7 +162,7 @@ public final class Ladder {
     /** The step's tower if it loads and passes its self-test; else null, with the reason added to {@code skipped}. */
     private LoadedRung attempt(String name, Step step, List<Skipped> skipped) throws IOException {
         if (step.provider() == Tower.Provider.QNN && library(QNN_LIBRARY) == null) {
-            skipped.add(new Skipped(step.toString(), Reason.NO_LIBRARY, QNN_LIBRARY + " is not there"));
+            skipped.add(new Skipped(step, Reason.NO_LIBRARY, QNN_LIBRARY + " is not there"));
             return null;
         }
         Tower tower = null;
@@ -159,11 +176,11 @@ public final class Ladder {
                 tower = null;
                 return loaded;
             }
-            skipped.add(new Skipped(step.toString(), Reason.SELF_TEST, String.format(
+            skipped.add(refused(name, step, Reason.SELF_TEST, String.format(
                 Locale.ROOT, "its golden-input embeddings are wrong here: cosine %.4f to the stored ones; at least "
                     + "%.4f is needed", cosine, least)));
         } catch (McadException error) {
-            skipped.add(new Skipped(step.toString(), Reason.FAILED, error.message));
+            skipped.add(refused(name, step, Reason.FAILED, error.message));
         } finally {
             if (tower != null) {
                 tower.close();
@@ -171,6 +188,15 @@ public final class Ladder {
             quarantine.end(name);
         }
         return null;
+    }
+
+    /** An NPU's refusal is remembered: loading a binary in vain takes seconds at each start. */
+    private Skipped refused(String tower, Step step, Reason why, String detail) throws IOException {
+        Skipped skipped = new Skipped(step, why, detail);
+        if (step.provider() == Tower.Provider.QNN) {
+            quarantine.refuse(tower, skipped);
+        }
+        return skipped;
     }
 
     /** The steps of a rung, best first; none if the app lacks its runtime. */

@@ -3,19 +3,25 @@ package io.github.mcadmobile.engine.towers;
 import io.github.mcadmobile.engine.base.AtomicFile;
 import io.github.mcadmobile.engine.base.JsonFields;
 import io.github.mcadmobile.engine.base.Processes;
+import io.github.mcadmobile.engine.towers.Ladder.Reason;
+import io.github.mcadmobile.engine.towers.Ladder.Skipped;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Rungs that crashed the process: an abort in an NPU's driver cannot be caught. The rung being loaded, tested or first
  * used is noted in a file, and a note found at the start of a process means that the last one crashed, unless the user
  * or the system ended it. If the cause is unknown, only the second such death in a row counts. The rung is then skipped
- * until the app or the firmware changes, or the user asks to try it again.
+ * until the app or the firmware changes, or the user asks to try it again; so is one that an NPU refused.
  *
  * <p>Open one object per directory and process, which would otherwise take its own notes for crashes.
  */
@@ -32,6 +38,8 @@ public final class Quarantine {
     private final TreeSet<String> died = new TreeSet<>();
     /** Rungs during which a process ended once for an unknown reason. */
     private final TreeSet<String> suspects = new TreeSet<>();
+    /** By rung, the name of a {@link Ladder.Reason} and its detail. */
+    private final TreeMap<String, List<String>> refused = new TreeMap<>();
 
     private Quarantine(Path directory, String environment, Processes processes) {
         this.directory = directory;
@@ -51,6 +59,9 @@ public final class Quarantine {
         if (known != null) {
             quarantine.died.addAll(known.list("died", String.class));
             quarantine.suspects.addAll(known.list("suspects", String.class));
+            for (String rung : known.has("refused") ? known.object("refused").names() : Set.<String>of()) {
+                quarantine.refused.put(rung, known.object("refused").list(rung, String.class));
+            }
         }
         boolean more = false;
         for (String tower : TOWERS) {
@@ -76,9 +87,20 @@ public final class Quarantine {
         };
     }
 
-    /** Whether a rung is to be skipped. */
-    public synchronized boolean holds(String tower, String rung) {
-        return died.contains(name(tower, rung));
+    /** Why a rung is to be skipped; null if it is not. */
+    synchronized @Nullable Skipped why(String tower, String rung) {
+        if (died.contains(name(tower, rung))) {
+            return new Skipped(rung, Reason.DIED, "the app died over it", true);
+        }
+        List<String> known = refused.get(name(tower, rung));
+        return known == null ? null : new Skipped(rung, Reason.valueOf(known.get(0)), known.get(1), true);
+    }
+
+    synchronized void refuse(String tower, Skipped skipped) throws IOException {
+        if (directory != null) {
+            refused.put(name(tower, skipped.step()), List.of(skipped.reason().name(), skipped.detail()));
+            save();
+        }
     }
 
     /** Until {@link #end}, a death of the process counts against this rung. */
@@ -111,6 +133,7 @@ public final class Quarantine {
     public synchronized void clear() throws IOException {
         died.clear();
         suspects.clear();
+        refused.clear();
         if (directory != null) {
             Files.deleteIfExists(directory.resolve(LIST));
         }
@@ -118,7 +141,7 @@ public final class Quarantine {
 
     private void save() throws IOException {
         write(LIST, JsonFields.of("environment", environment, "died", new ArrayList<Object>(died), "suspects",
-            new ArrayList<Object>(suspects)));
+            new ArrayList<Object>(suspects), "refused", refused));
     }
 
     /** A driver may crash the whole phone, so the note must reach the disk. */
