@@ -52,7 +52,7 @@ main()
 @pytest.mark.parametrize(
     ("begins", "arguments", "message"),
     [
-        ("mcad_mobile.cli.export:find_target", ("export", "-t", "cpu", "-o", "x"), "start over"),
+        ("mcad_mobile.cli.export:find_targets", ("export", "-t", "cpu", "-o", "x"), "start over"),
         ("mcad_mobile.cli.bench:load_bundle", ("bench", "-b", "x"), "No measurement is kept"),
         ("mcad_mobile.cli.app:load_bundle", ("app", "-b", "x", "-o", "x.apk"), "--out"),
         (

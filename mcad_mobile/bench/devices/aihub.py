@@ -301,7 +301,7 @@ def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
         return "it is compiled for another vendor's NPU, which Qualcomm's cloud does not run"
     if not runtime.for_one_chip or device.target is None:
         return ""
-    made_for = bundle.chip(rung)
+    made_for = find_target(bundle.chip(rung).id)
     if device.target.id == made_for.id:
         return ""
     return (
