@@ -27,6 +27,7 @@ from mcad_mobile.export.aihub import (
     Outcome,
     Runner,
 )
+from mcad_mobile.targets import find_target
 
 # The precision of a float model that AI Hub compiled: an NPU computes in half precision.
 _COMPILED_PRECISION = {"qnn": "fp16", "litert": "fp32", "onnx": "fp32"}
