@@ -7,12 +7,12 @@ import re
 import subprocess
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, Artifact, fetch
 from mcad_mobile.android.packages import PAGE
-from mcad_mobile.base.files import Partial, cache_directory, fingerprint, sha256_of
+from mcad_mobile.base.files import Partial, cache_directory, fingerprint, megabytes, sha256_of
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.native import android
 from mcad_mobile.errors import BuildError, install_line, require
@@ -63,14 +63,40 @@ class Libraries:
     def missing_for_npu(self, htp_archs: Iterable[int]) -> str | None:
         """Return a library that is missing to run Snapdragon NPUs of these architectures: ONNX
         Runtime with QNN, or a part of Qualcomm's runtime. None if nothing is missing."""
-        halves = [f"V{arch}{half}.so" for arch in htp_archs for half in ("Stub", "Skel")]
         for native in self.native.values():
             if _QNN_BESIDE not in native and _QNN_BUILT_IN not in native.get(_LIBRARY, b""):
                 return "ONNX Runtime with QNN"
-            for name in (*_QNN, *(f"libQnnHtp{half}" for half in halves)):
+            for name in _of_qualcomm(htp_archs):
                 if name not in native:
                     return name
         return None
+
+    def keep_for_npu(self, htp_archs: Iterable[int]) -> None:
+        """Drop what context binaries of these architectures do not need of Qualcomm's runtime: the
+        compiler, other processors' backends, other architectures."""
+        needed = _of_qualcomm(htp_archs)
+        dropped = {
+            f"{abi}/{name}": len(native.pop(name))
+            for abi, native in self.native.items()
+            for name in [*native]
+            if name.startswith("libQnn") and name not in needed
+        }
+        if not dropped:
+            return
+        self.archives = [
+            replace(archive, native=tuple(x for x in archive.native if x not in dropped))
+            for archive in self.archives
+        ]
+        kept = sum(len(native.get(name, b"")) for native in self.native.values() for name in needed)
+        self.notes.append(
+            f"Of Qualcomm's libraries, the bundle needs {megabytes(kept)} MB; "
+            f"{megabytes(sum(dropped.values()))} MB are left out."
+        )
+
+
+def _of_qualcomm(htp_archs: Iterable[int]) -> list[str]:
+    halves = [f"libQnnHtpV{arch}{half}.so" for arch in htp_archs for half in ("Stub", "Skel")]
+    return [*_QNN, *halves]
 
 
 def libraries(

@@ -122,7 +122,10 @@ def gather_parts(
     if bundle is None:
         return Parts(found, fetched, notices=texts)
     supplied = bool(options.aars or fetched) or options.onnxruntime is not None
-    missing = found.missing_for_npu(chip.htp_arch for chip in bundle.chips if chip.htp_arch)
+    htp_archs = [chip.htp_arch for chip in bundle.chips if chip.htp_arch is not None]
+    if htp_archs:
+        found.keep_for_npu(htp_archs)
+    missing = found.missing_for_npu(htp_archs)
     no_npu = missing and (NO_QNN.format(missing) if supplied else NO_NPU)
     packed, left_out = pack_bundle(
         bundle,

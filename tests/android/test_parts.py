@@ -20,7 +20,7 @@ from mcad_mobile.base import VERSION
 from mcad_mobile.base.progress import silent
 from mcad_mobile.engine.bundle import Bundle, Parity, Rung
 from mcad_mobile.errors import BuildError, BundleError
-from tests.support.archives import ABI, archive, onnxruntime_archive, qnn_archive
+from tests.support.archives import ABI, archive, elf_library, onnxruntime_archive, qnn_archive
 from tests.support.fake_android_tools import FakeAndroidTools
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -131,6 +131,15 @@ def test_parts_are_those_that_the_options_and_the_bundle_ask_for(
         on_chip = replace(bundle, target=replace(bundle.target, htp_arch=htp_arch))
         why = gathered(on_chip, aars=both).left_out.get(qnn)
         assert why == (missing and f"the archives hold no {missing}")
+    on_chip = replace(bundle, target=replace(bundle.target, htp_arch=79))
+    compiler = f"jni/{ABI}/libQnnHtpPrepare.so"
+    whole = archive(tmp_path / "more.aar", {compiler: elf_library(b"\0" * 10**6)})
+    kept = gathered(on_chip, aars=(*both, whole)).libraries
+    assert {name for name in kept.native[ABI] if name.startswith("libQnn")} == {
+        f"libQnn{part}.so" for part in ("Htp", "System", "HtpV79Stub", "HtpV79Skel")
+    }
+    assert any("1.0 MB are left out" in note for note in kept.notes)
+    assert kept.archives[2].native == ()
     assert "image litert w8a8" in alone.left_out and "image onnx fp32" in alone.left_out
     more = gathered(onnxruntime=own, litert=True, keep_float=True)
     assert not {"image litert w8a8", "image onnx fp32"} & {*more.left_out}
