@@ -257,3 +257,34 @@ def test_fifty_kills_lose_nothing_that_was_committed(java_classes, tmp_path, bun
         expected = app.embeddings()
     for name, embedding in expected.items():
         assert float(np.dot(embedding, found[name])) > 0.999, name
+
+
+def test_a_photo_that_does_not_decode_is_read_again_when_it_or_the_system_changes(
+    bundle, probe, phone
+):
+    phone.take("a.png", "broken.png", "z.png")
+    broken = phone.folder / OWN / "broken.png"
+    broken.write_bytes(b"\x89PNG and no more")
+    opened = phone.folder / "opened.txt"
+
+    def reads(firmware: int) -> bool:
+        opened.write_text("")
+        app = App(probe, bundle, phone, environment=f"app 1, firmware {firmware}")
+        outcome = app.index()
+        assert (outcome["photos"], outcome["skipped"], outcome["left"]) == (2, 1, 0)
+        assert app.ask("count")["skipped"] == 1
+        app.close()
+        return phone.path("broken.png") in opened.read_text()
+
+    assert [reads(firmware) for firmware in (1, 1, 2, 2)] == [True, False, True, False]
+    phone.change(heat=4)
+    phone.take("hot.png")
+    app = App(probe, bundle, phone, environment="app 1, firmware 3")
+    assert app.ask("hot")["outcome"]["left"] == 2
+    assert app.ask("count")["skipped"] == 1  # a run that is stopped forgets no photo
+    app.close()
+    phone.change(heat=0)
+    phone.delete("hot.png")
+    assert not reads(2)
+    os.utime(broken, (1_800_000_000, 1_800_000_000))
+    assert reads(2)

@@ -79,6 +79,7 @@ public final class IndexRun {
     private final Device device;
     private final TimedDecoder timed;
     private CrashRecord crashes;
+    private LibraryState libraryState;
     private int added;
     private int moved;
     private final List<PhotoLibrary.Item> skipped = new ArrayList<>();
@@ -164,7 +165,7 @@ public final class IndexRun {
         PhotoLibrary.Listing listing = library.list();
         progress.listed(listing);
         crashes = CrashRecord.open(directory, listing.items(), device);
-        LibraryState libraryState = LibraryState.open(directory);
+        libraryState = LibraryState.open(directory);
         ChangedPhotos changes = ChangedPhotos.of(library, listing, index.membership(), this::stamp);
         setStaleAside(index, changes, libraryState.renumbered(listing.volumes()));
         libraryState.seen(listing.volumes());
@@ -172,7 +173,7 @@ public final class IndexRun {
         MovedPhotos movedPhotos = new MovedPhotos(changes.unlisted, work, this::stamp);
         // Photos that may have moved are dropped only after all listed photos were read.
         boolean dropsLast = movedPhotos.anyMayBeFound();
-        int deleted = dropsLast ? 0 : drop(index, listing, changes, movedPhotos, libraryState);
+        int deleted = dropsLast ? 0 : drop(index, listing, changes, movedPhotos);
         int total = listing.items().size();
         int done = total - work.size();
         if (!work.isEmpty() && !conditions.isStopped()) {
@@ -201,9 +202,9 @@ public final class IndexRun {
             progress.committed(index.photos());
         }
         if (dropsLast && done == total) {
-            deleted = drop(index, listing, changes, movedPhotos, libraryState);
+            deleted = drop(index, listing, changes, movedPhotos);
         }
-        libraryState.skipped(skipped, this::stamp);
+        libraryState.skipped(skipped, this::stamp, device.environment(), done < total);
         return new Outcome(added, moved, deleted, skipped.size(), total - done, index.photos(), rebuilt);
     }
 
@@ -245,10 +246,10 @@ public final class IndexRun {
         changes.unlisted.addAll(stale);
     }
 
-    private List<PhotoLibrary.Item> withoutExcluded(ChangedPhotos changes) {
+    private List<PhotoLibrary.Item> withoutExcluded(ChangedPhotos changes) throws IOException {
         List<PhotoLibrary.Item> work = new ArrayList<>();
         for (PhotoLibrary.Item item : changes.work) {
-            if (!crashes.isExcluded(item)) {
+            if (!crashes.isExcluded(item) && !libraryState.isUndecodable(item, stamp(item), device.environment())) {
                 work.add(item);
                 continue;
             }
@@ -263,8 +264,8 @@ public final class IndexRun {
     }
 
     /** Delete the photos that are gone; return their number. */
-    private int drop(PhotoIndex index, PhotoLibrary.Listing listing, ChangedPhotos changes, MovedPhotos movedPhotos,
-            LibraryState libraryState) throws IOException {
+    private int drop(PhotoIndex index, PhotoLibrary.Listing listing, ChangedPhotos changes, MovedPhotos movedPhotos)
+            throws IOException {
         Map<String, List<String>> lost = new HashMap<>();
         if (listing.whole()) {
             for (List<PhotoLibrary.Item> items : List.of(listing.items(), listing.leftOut())) {
@@ -301,7 +302,7 @@ public final class IndexRun {
         return deleted;
     }
 
-    /** A broken file must not stop the run: it counts as skipped, and the next run tries it again. */
+    /** A broken file must not stop the run: it counts as skipped. */
     private void add(IndexWriter writer, PhotoLibrary.Item item, ChangedPhotos.KnownPhoto before,
             MovedPhotos movedPhotos) throws IOException {
         PhotoDecoder.Source source = library.open(item.path());
@@ -408,6 +409,10 @@ public final class IndexRun {
             return null;
         } catch (IOException | RuntimeException | OutOfMemoryError broken) {
             library.checkAccess();
+            // Memory may be free, and a video's file at hand, the next time.
+            if (libraryState != null && !item.isVideo() && !(broken instanceof OutOfMemoryError)) {
+                libraryState.undecodable(item, stamp(item), device.environment());
+            }
             return null;
         } finally {
             crashes.decoded();

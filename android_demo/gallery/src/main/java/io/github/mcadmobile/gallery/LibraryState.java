@@ -33,6 +33,8 @@ final class LibraryState {
     private final Map<String, Long> losses = new HashMap<>();
     /** Hashed states of photos. */
     private Set<Long> unreadable = new HashSet<>();
+    /** Those that did not decode, hashed with what decoded them. */
+    private final Set<Long> undecodable = new HashSet<>();
 
     private LibraryState(Path directory) {
         file = directory.resolve(NAME);
@@ -52,10 +54,14 @@ final class LibraryState {
                 libraryState.losses.put(volume, losses.integer(volume));
             }
             libraryState.unreadable.addAll(fields.list("unreadable", Long.class));
+            if (fields.has("undecodable")) {
+                libraryState.undecodable.addAll(fields.list("undecodable", Long.class));
+            }
         } catch (IOException missingOrTorn) {
             libraryState.versions.clear();
             libraryState.losses.clear();
             libraryState.unreadable.clear();
+            libraryState.undecodable.clear();
         }
         return libraryState;
     }
@@ -105,13 +111,31 @@ final class LibraryState {
         return unreadable.contains(state(item, stamp));
     }
 
-    /** Remember the photos that a run skipped, in place of those of the run before. */
-    void skipped(Collection<PhotoLibrary.Item> items, ToIntFunction<PhotoLibrary.Item> stamp) throws IOException {
-        Set<Long> now = new HashSet<>();
+    /** Whether this state of a photo did not decode in this environment: it would be read in vain. */
+    boolean isUndecodable(PhotoLibrary.Item item, int stamp, String environment) throws McadException {
+        return undecodable.contains(state(item, stamp) ^ environment.hashCode());
+    }
+
+    /** Remember a photo that did not decode, as of the next {@link #skipped}. */
+    void undecodable(PhotoLibrary.Item item, int stamp, String environment) throws McadException {
+        undecodable.add(state(item, stamp) ^ environment.hashCode());
+    }
+
+    /**
+     * Remember the photos that a run skipped, in place of those of the run before; beside them if it did not come to
+     * all ({@code stopped}).
+     */
+    void skipped(Collection<PhotoLibrary.Item> items, ToIntFunction<PhotoLibrary.Item> stamp, String environment,
+            boolean stopped) throws IOException {
+        Set<Long> now = stopped ? new HashSet<>(unreadable) : new HashSet<>();
+        Set<Long> hopeless = new HashSet<>();
         for (PhotoLibrary.Item item : items) {
-            now.add(state(item, stamp.applyAsInt(item)));
+            long state = state(item, stamp.applyAsInt(item));
+            now.add(state);
+            hopeless.add(state ^ environment.hashCode());
         }
-        if (!unreadable.equals(now)) {
+        boolean fewer = !stopped && undecodable.retainAll(hopeless);
+        if (fewer || !unreadable.equals(now)) {
             unreadable = now;
             save();
         }
@@ -123,7 +147,8 @@ final class LibraryState {
 
     private void save() throws McadException {
         Map<String, Object> document =
-            JsonFields.of("versions", versions, "losses", losses, "unreadable", new ArrayList<Object>(unreadable));
+            JsonFields.of("versions", versions, "losses", losses, "unreadable", new ArrayList<Object>(unreadable),
+                "undecodable", new ArrayList<Object>(undecodable));
         AtomicFile.write(file, JsonFields.write(document).getBytes(StandardCharsets.UTF_8));
     }
 }
