@@ -72,7 +72,8 @@ public final class PicturesTest extends AppTestCase {
         beforeIndex();
         indexing();
         searches();
-        onePhoto();
+        onePhoto("photo", photos.rows().get(0).id(), "/images/media/%d");
+        onePhoto("video", photos.rows().get(PHOTOS.length + 1).id(), "/video/media/%d#t=38.285");
         numbers();
         about();
         assertTrue(String.join("\n", faults), faults.isEmpty());
@@ -112,6 +113,7 @@ public final class PicturesTest extends AppTestCase {
             take(photo);
         }
         take("coffee.png"); // on a stack with the other
+        film("film.mp4", 67_000, "china.jpg", "coins.png");
         search().count();
         close(screen);
         ActivityController<SearchActivity> again = open(SearchActivity.class);
@@ -143,7 +145,7 @@ public final class PicturesTest extends AppTestCase {
         } else {
             search().indexInstead(() -> true);
         }
-        String count = activity.getResources().getQuantityString(R.plurals.indexed, PHOTOS.length + 1, PHOTOS.length + 1);
+        String count = activity.getResources().getQuantityString(R.plurals.indexed, PHOTOS.length + 2, PHOTOS.length + 2);
         waitFor("the count", () -> text(activity, R.id.progress).contains(count));
         save(activity, "before-a-search");
         close(screen);
@@ -158,7 +160,7 @@ public final class PicturesTest extends AppTestCase {
         String searching = activity.getString(R.string.searching);
         waitFor("the results", () -> !text(activity, R.id.status).isEmpty()
                 && !text(activity, R.id.status).equals(searching));
-        waitFor("the photos", () -> grid.getChildCount() == PHOTOS.length);
+        waitFor("the photos", () -> grid.getChildCount() == PHOTOS.length + 1);
         waitForPictures(grid);
         assertTrue("the first tile is a stack", grid.getChildAt(0).findViewById(R.id.copies).isShown());
         save(activity, "found");
@@ -202,13 +204,13 @@ public final class PicturesTest extends AppTestCase {
         }
     }
 
-    private void onePhoto() throws IOException {
-        String path = "content://media/" + PRIMARY + "/images/media/" + photos.rows().get(0).id();
+    private void onePhoto(String name, long id, String row) throws IOException {
+        String path = "content://media/" + PRIMARY + String.format(row, id);
         ActivityController<PhotoActivity> screen = open(PhotoActivity.class,
             new Intent(app(), PhotoActivity.class).putExtra(PhotoActivity.PATH, path));
         ImageView photo = screen.get().findViewById(R.id.photo);
         waitFor("the photo", () -> photo.getDrawable() != null);
-        save(screen.get(), "photo");
+        save(screen.get(), name);
         close(screen);
     }
 

@@ -708,7 +708,7 @@ public final class ScreensTest extends AppTestCase {
         GridView grid = search.get().findViewById(R.id.grid);
         waitFor("the day", () -> String.valueOf(grid.getChildAt(0).getContentDescription()).contains("taken on"));
         String description = grid.getChildAt(0).getContentDescription().toString();
-        assertTrue(description, description.startsWith("Photo 1 of 2, taken on "));
+        assertTrue(description, description.matches("Photo, taken on .*, 1 of 2"));
         assertFalse(description, description.contains(".png") || description.contains("content:"));
     }
 
@@ -721,13 +721,13 @@ public final class ScreensTest extends AppTestCase {
         // Of all: a thumbnail that is being loaded would be back at once.
         for (int number = 0; number < grid.getChildCount(); number++) {
             View shown = grid.getChildAt(number);
-            waitFor("the day", () -> String.valueOf(shown.getContentDescription()).contains(" of 2, taken on "));
+            waitFor("the day", () -> String.valueOf(shown.getContentDescription()).contains("taken on "));
         }
         forgetThumbnails();
         Thumbnails thumbnails = new Thumbnails(search.get()); // has loaded nothing yet
         ReflectionHelpers.setField(grid.getAdapter(), "thumbnails", thumbnails);
         assertSame(tile, grid.getAdapter().getView(1, tile, grid));
-        assertEquals("Photo 2 of 2", tile.getContentDescription().toString());
+        assertEquals("Photo, 2 of 2", tile.getContentDescription().toString());
         thumbnails.close();
     }
 

@@ -1,12 +1,16 @@
 package io.github.mcadmobile.demo;
 
 import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertNull;
+import static org.junit.Assert.assertTrue;
 
 import android.graphics.Bitmap;
 import android.graphics.drawable.BitmapDrawable;
 import android.widget.ImageView;
+import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.robolectric.AppTestCase;
+import java.io.IOException;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Set;
@@ -21,7 +25,7 @@ import org.robolectric.util.ReflectionHelpers;
 
 /** The photos in tiles, which show one photo after another as the user scrolls. */
 public final class ThumbnailsTest extends AppTestCase {
-    private final Map<ImageView, String> days = new HashMap<>();
+    private final Map<ImageView, Thumbnails.Loaded> loaded = new HashMap<>();
     private Thumbnails thumbnails;
     private ImageView tile;
     private String china;
@@ -46,7 +50,7 @@ public final class ThumbnailsTest extends AppTestCase {
     }
 
     private void show(String path) {
-        thumbnails.show(tile, path, day -> days.put(tile, day));
+        thumbnails.show(tile, path, shown -> loaded.put(tile, shown));
     }
 
     private static Bitmap shown(ImageView view) {
@@ -66,15 +70,15 @@ public final class ThumbnailsTest extends AppTestCase {
     @Test
     public void aThumbnailIsDecodedOnce() {
         Bitmap first = await(china);
-        assertEquals(Messages.day(981_200_000_000L), days.get(tile));
-        days.clear();
+        assertEquals(Messages.day(981_200_000_000L), loaded.get(tile).day());
+        loaded.clear();
         photos.opened().clear();
         show(coffee);
         assertNull("the photo before", shown(tile));
         waitFor("the other", () -> shown(tile) != null);
         show(china);
         assertEquals(first, shown(tile));
-        assertEquals(Messages.day(981_200_000_000L), days.get(tile));
+        assertEquals(Messages.day(981_200_000_000L), loaded.get(tile).day());
         assertEquals(Set.of("coffee.png"), photos.opened());
     }
 
@@ -90,17 +94,33 @@ public final class ThumbnailsTest extends AppTestCase {
     }
 
     @Test
+    public void theTileOfAVideoShowsItsMomentAndItsLength() throws IOException {
+        String film = film("film.mp4", 67_000, "china.jpg", "astronaut.png").toString();
+        Bitmap first = await(Moments.path(film, 0));
+        assertTrue("china", first.getWidth() > first.getHeight());
+        Bitmap second = await(Moments.path(film, 50_000));
+        assertEquals("astronaut", second.getWidth(), second.getHeight());
+        assertEquals("01:07", loaded.get(tile).length());
+        assertFalse(loaded.get(tile).day().isEmpty());
+        photos.opened().clear();
+        assertEquals(first, await(Moments.path(film, 0)));
+        assertEquals(Set.of(), photos.opened());
+        await(china);
+        assertEquals("", loaded.get(tile).length());
+    }
+
+    @Test
     public void allScreensShareTheThumbnailsOfOneSize() {
         Bitmap first = await(china);
         photos.opened().clear();
         Thumbnails another = new Thumbnails(app());
         ImageView there = new ImageView(app());
-        another.show(there, china, day -> days.put(there, day));
+        another.show(there, china, shown -> loaded.put(there, shown));
         another.close();
         assertEquals(first, shown(there));
         RuntimeEnvironment.setQualifiers("w1280dp-h800dp-land-mdpi");
         Thumbnails larger = new Thumbnails(app());
-        larger.show(there, china, day -> days.put(there, day));
+        larger.show(there, china, shown -> loaded.put(there, shown));
         assertNull("of another size", shown(there));
         waitFor("the thumbnail", () -> shown(there) != null);
         larger.close();
@@ -116,7 +136,7 @@ public final class ThumbnailsTest extends AppTestCase {
         show(china);
         idle();
         assertEquals(first, shown(tile));
-        assertEquals(Messages.day(981_200_000_000L), days.get(tile));
+        assertEquals(Messages.day(981_200_000_000L), loaded.get(tile).day());
     }
 
     @Test

@@ -24,7 +24,10 @@ import android.view.View;
 import android.view.accessibility.AccessibilityNodeInfo;
 import android.widget.GridView;
 import android.widget.TextView;
+import android.widget.VideoView;
 import io.github.mcadmobile.engine.McadException;
+import io.github.mcadmobile.engine.index.Moments;
+import io.github.mcadmobile.gallery.Filter;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.robolectric.AppTestCase;
 import java.io.IOException;
@@ -37,12 +40,14 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
+import java.util.stream.Collectors;
 import org.junit.Before;
 import org.junit.Test;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.annotation.Config;
 import org.robolectric.fakes.RoboMenuItem;
 import org.robolectric.shadows.ShadowToast;
+import org.robolectric.shadows.ShadowVideoView;
 import org.robolectric.util.ReflectionHelpers;
 
 /** One photo and its neighbours, and several photos at once. */
@@ -60,7 +65,7 @@ public final class ViewerTest extends AppTestCase {
         }
         index();
         for (int i = 0; i < paths.length; i++) {
-            paths[i] = search().recent(9, io.github.mcadmobile.gallery.Filter.ALL).get(paths.length - 1 - i).path();
+            paths[i] = search().recent(9, Filter.ALL).get(paths.length - 1 - i).path();
         }
     }
 
@@ -291,6 +296,42 @@ public final class ViewerTest extends AppTestCase {
     }
 
     @Test
+    public void aVideoIsShownAtItsMomentAndPlayedFromThere() throws IOException {
+        film("film.mp4", 40_000, "china.jpg", "astronaut.png");
+        index();
+        String film = search().search("a woman", 1, Filter.ALL.of(Filter.Kind.VIDEO)).results().get(0).path();
+        String row = Moments.path(film, 24_000);
+        viewer = open(PhotoActivity.class, new Intent(app(), PhotoActivity.class)
+            .putExtra(PhotoActivity.PATH, row).putExtra(PhotoActivity.PATHS, new String[] {paths[1], row}));
+        waitFor("the way to play it", () -> text(viewer.get(), R.id.play).equals("Play from 00:24"));
+        assertEquals("the astronaut", photo().getDrawable().getIntrinsicWidth(), photo().getDrawable().getIntrinsicHeight());
+        assertTrue(photo().getContentDescription().toString().startsWith("Video at 00:24, taken on "));
+        VideoView video = viewer.get().findViewById(R.id.video);
+        ShadowVideoView player = shadowOf(video);
+        viewer.get().findViewById(R.id.play).performClick();
+        assertTrue(video.isShown() && video.isPlaying());
+        assertEquals(MediaPath.uri(row), player.getVideoURIString());
+        assertEquals(24_000, video.getCurrentPosition());
+        player.getOnCompletionListener().onCompletion(null);
+        assertFalse(video.isShown() || video.isPlaying());
+        viewer.get().findViewById(R.id.play).performClick();
+        viewer.pause();
+        assertFalse(video.isShown() || video.isPlaying());
+        viewer.resume();
+        viewer.get().findViewById(R.id.open).performClick();
+        assertEquals("video/*", shadowOf(viewer.get()).getNextStartedActivity().getType());
+        assertEquals("*/*", PhotoActions.kind(List.of(paths[0], row)));
+        viewer.get().findViewById(R.id.like).performClick();
+        String like = shadowOf(viewer.get()).getNextStartedActivity().getStringExtra(SearchActivity.LIKE);
+        assertEquals(row, like);
+        assertEquals(Set.of(paths), search().moreLike(like, 9).results().stream().map(hit -> hit.path()).collect(Collectors.toSet()));
+        assertEquals(3, search().moreLike(like, "at night", 9, Filter.ALL).results().size());
+        photo().dispatchKeyEvent(new KeyEvent(KeyEvent.ACTION_DOWN, KeyEvent.KEYCODE_DPAD_LEFT));
+        awaitYear(2021);
+        assertFalse(isShown(viewer.get(), R.id.play));
+    }
+
+    @Test
     public void photosThatArePassedByAreNotLoaded() {
         view(0);
         photos.opened().clear();
@@ -345,13 +386,13 @@ public final class ViewerTest extends AppTestCase {
         Path drawing = Files.writeString(app().getCacheDir().toPath().resolve("drawing.svg"), "<svg/>");
         long ms = LocalDate.of(2023, 5, 4).atTime(12, 0).atZone(ZoneId.systemDefault()).toInstant().toEpochMilli();
         Uri added = photos.add(drawing.toFile(), PRIMARY, "DCIM/Camera/", "image/svg+xml", ms);
-        String path = search().recent(1, io.github.mcadmobile.gallery.Filter.ALL).get(0).path();
+        String path = search().recent(1, Filter.ALL).get(0).path();
         viewer = open(PhotoActivity.class, new Intent(app(), PhotoActivity.class)
             .putExtra(PhotoActivity.PATH, paths[2]).putExtra(PhotoActivity.PATHS, new String[] {paths[2], path}));
         awaitYear(2022);
         swipe(300, 20);
         awaitYear(2023);
-        assertEquals("This phone cannot show this photo.", ShadowToast.getTextOfLatestToast());
+        assertEquals("This phone cannot show this file.", ShadowToast.getTextOfLatestToast());
         Drawable shown = photo().getDrawable();
         assertTrue("no other photo", shown == null || ((BitmapDrawable) shown).getBitmap() == null);
         doubleTap(SystemClock.uptimeMillis()); // there is nothing to zoom

@@ -2,9 +2,11 @@ package io.github.mcadmobile.demo;
 
 import android.content.Context;
 import android.icu.text.DateFormat;
+import android.text.format.DateUtils;
 import android.util.Log;
 import android.widget.Toast;
 import io.github.mcadmobile.engine.McadException;
+import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.engine.towers.Ladder;
 import io.github.mcadmobile.gallery.Home;
 import io.github.mcadmobile.gallery.Indexing;
@@ -69,6 +71,18 @@ final class Messages {
             .format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM));
     }
 
+    /** Minutes and seconds, and hours if there are any. */
+    static String clock(long ms) {
+        return DateUtils.formatElapsedTime(ms / 1000);
+    }
+
+    /** A photo or the moment of a video, for screen readers; an empty day is unknown. */
+    static String describe(Context context, String row, String day) {
+        long ms = Moments.ms(row);
+        String what = context.getString(ms == Moments.NONE ? R.string.photo : R.string.video_at, clock(ms));
+        return day.isEmpty() ? what : context.getString(R.string.taken_on, what, day);
+    }
+
     /** The month of a day, with its year. */
     static String month(long ms) {
         return DateFormat.getInstanceForSkeleton("yMMMM", Locale.getDefault()).format(new Date(ms));
@@ -100,8 +114,8 @@ final class Messages {
             case NONE -> "";
             case LOOKING, PROGRESS, RESTING -> progress(context, state);
             case SEARCHABLE -> searchable(context, state, photos);
-            case LEFT -> indexed(context, photos) + "\n" + context.getResources().getQuantityString(R.plurals.left, state.left(), state.left());
-            case FAILED -> indexed(context, photos) + "\n" + failure(context, state.failure());
+            case LEFT -> indexed(context, state, photos) + "\n" + context.getResources().getQuantityString(R.plurals.left, state.left(), state.left());
+            case FAILED -> indexed(context, state, photos) + "\n" + failure(context, state.failure());
         };
     }
 
@@ -121,12 +135,14 @@ final class Messages {
             context.getResources().getQuantityString(R.plurals.per_minute, photos, photos), minutes);
     }
 
-    private static String indexed(Context context, int photos) {
-        return context.getResources().getQuantityString(R.plurals.indexed, photos, photos);
+    /** {@code photos} counts each moment of a video. */
+    private static String indexed(Context context, Indexing state, int photos) {
+        int files = state.isCounted() && !state.changing() ? state.done() - state.skipped() : photos;
+        return context.getResources().getQuantityString(R.plurals.indexed, files, files);
     }
 
     private static String searchable(Context context, Indexing state, int photos) {
-        String indexed = indexed(context, photos);
+        String indexed = indexed(context, state, photos);
         int skipped = state.skipped();
         return skipped == 0 ? indexed
             : indexed + "\n" + context.getResources().getQuantityString(R.plurals.skipped, skipped, skipped);

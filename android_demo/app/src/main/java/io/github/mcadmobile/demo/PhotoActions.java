@@ -7,6 +7,7 @@ import android.content.IntentSender;
 import android.net.Uri;
 import android.os.Build;
 import android.provider.MediaStore;
+import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.gallery.MediaPath;
 import java.util.ArrayList;
 import java.util.List;
@@ -41,13 +42,19 @@ final class PhotoActions {
     static void share(Activity screen, List<String> paths) {
         ArrayList<Uri> photos = uris(paths);
         Intent send = new Intent(photos.size() == 1 ? Intent.ACTION_SEND : Intent.ACTION_SEND_MULTIPLE)
-            .setType("image/*").addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION);
+            .setType(kind(paths)).addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION);
         if (photos.size() == 1) {
             send.putExtra(Intent.EXTRA_STREAM, photos.get(0));
         } else {
             send.putParcelableArrayListExtra(Intent.EXTRA_STREAM, photos);
         }
         screen.startActivity(Intent.createChooser(send, screen.getString(R.string.share)));
+    }
+
+    /** The MIME type of photos, of videos, or of both. */
+    static String kind(List<String> paths) {
+        long videos = paths.stream().filter(path -> Moments.ms(path) != Moments.NONE).count();
+        return videos == 0 ? "image/*" : videos == paths.size() ? "video/*" : "*/*";
     }
 
     private static ArrayList<Uri> uris(List<String> paths) {

@@ -8,12 +8,17 @@ import android.os.Bundle;
 import android.view.Menu;
 import android.view.MenuItem;
 import android.view.View;
+import android.widget.MediaController;
+import android.widget.TextView;
 import android.widget.Toast;
+import android.widget.VideoView;
+import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.gallery.Album;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoLibrary;
 import io.github.mcadmobile.platform.BitmapDecoder;
 import io.github.mcadmobile.platform.MediaPhotos;
+import io.github.mcadmobile.platform.VideoFrames;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -23,16 +28,15 @@ import java.util.Optional;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
-/** Shows a photo and its neighbours: share it, find similar photos, open it in the phone's gallery, trash it. */
+/** Shows a photo or a video's moment, and its neighbours: play it from there, share it, find similar photos, open it in the phone's gallery, trash it. */
 public final class PhotoActivity extends DetailActivity {
-    /** The photo's path in the index. */
+    /** The path of its row in the index. */
     static final String PATH = "io.github.mcadmobile.demo.PATH";
     /** The paths of all results, in order; if absent, the photo is shown alone. */
     static final String PATHS = "io.github.mcadmobile.demo.PATHS";
 
     private static final int SIDE = 1600;
     private static final int OPENED = 13;
-    private static final String ANY_IMAGE = "image/*";
 
     private final ExecutorService loader = Executors.newSingleThreadExecutor();
     private MediaPhotos photos;
@@ -40,6 +44,8 @@ public final class PhotoActivity extends DetailActivity {
     private volatile String path;
     private boolean favourite;
     private ZoomView view;
+    private VideoView video;
+    private MediaController controls;
 
     /** A photo as read for display. */
     private record Loaded(String path, Bitmap bitmap, Optional<PhotoLibrary.Item> item, boolean favourite) {}
@@ -57,6 +63,11 @@ public final class PhotoActivity extends DetailActivity {
         }
         view = findViewById(R.id.photo);
         view.onStep(this::step);
+        video = findViewById(R.id.video);
+        controls = new MediaController(this);
+        video.setMediaController(controls);
+        video.setOnCompletionListener(player -> stopVideo());
+        findViewById(R.id.play).setOnClickListener(this::play);
         findViewById(R.id.share).setOnClickListener(
             button -> PhotoActions.share(this, Collections.singletonList(path)));
         findViewById(R.id.like).setOnClickListener(this::like);
@@ -72,6 +83,12 @@ public final class PhotoActivity extends DetailActivity {
     }
 
     @Override
+    protected void onPause() {
+        stopVideo();
+        super.onPause();
+    }
+
+    @Override
     protected void onDestroy() {
         loader.shutdownNow();
         super.onDestroy();
@@ -81,6 +98,7 @@ public final class PhotoActivity extends DetailActivity {
         int next = paths.indexOf(path) + by;
         if (next >= 0 && next < paths.size()) {
             path = paths.get(next);
+            stopVideo();
             load();
         }
     }
@@ -90,15 +108,16 @@ public final class PhotoActivity extends DetailActivity {
         String wanted = path;
         loader.execute(() -> {
             if (wanted.equals(path)) {
-                Loaded loaded = new Loaded(wanted, decode(wanted), photos.item(wanted), photos.isFavourite(wanted));
+                Loaded loaded = new Loaded(wanted, decode(wanted), photos.item(Moments.file(wanted)), photos.isFavourite(wanted));
                 DemoApp.SCREEN.post(() -> show(loaded));
             }
         });
     }
 
     private Bitmap decode(String wanted) {
-        try {
-            return BitmapDecoder.show(photos.open(wanted), SIDE);
+        long ms = Moments.ms(wanted);
+        try (VideoFrames frames = ms == Moments.NONE ? null : photos.frames(wanted)) {
+            return frames == null ? BitmapDecoder.show(photos.open(wanted), SIDE) : frames.show(ms, SIDE);
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
             Messages.log(error);
             return null;
@@ -118,13 +137,17 @@ public final class PhotoActivity extends DetailActivity {
             }
         }
         view.show(loaded.bitmap());
+        long ms = Moments.ms(path);
+        TextView play = findViewById(R.id.play);
+        play.setText(getString(R.string.play_from, Messages.clock(ms)));
+        play.setVisibility(ms == Moments.NONE ? View.GONE : View.VISIBLE);
         favourite = loaded.favourite();
         invalidateOptionsMenu();
         if (loaded.item().isPresent()) {
             String day = Messages.day(loaded.item().get().takenMs());
             setTitle(day);
             getActionBar().setSubtitle(Album.name(loaded.item().get().folder()));
-            String description = getString(R.string.photo_of, day);
+            String description = Messages.describe(this, path, day);
             view.setContentDescription(description);
             view.announceForAccessibility(description);
         }
@@ -187,8 +210,22 @@ public final class PhotoActivity extends DetailActivity {
         startActivity(new Intent(this, SearchActivity.class).putExtra(SearchActivity.LIKE, path));
     }
 
+    private void play(View button) {
+        video.setVisibility(View.VISIBLE);
+        video.setVideoURI(Uri.parse(MediaPath.uri(path)));
+        video.seekTo((int) Moments.ms(path));
+        video.start();
+    }
+
+    private void stopVideo() {
+        controls.hide();
+        video.stopPlayback();
+        video.setVisibility(View.GONE);
+    }
+
     private void open(View button) {
-        Intent open = new Intent(Intent.ACTION_VIEW).setDataAndType(Uri.parse(MediaPath.uri(path)), ANY_IMAGE)
+        Intent open = new Intent(Intent.ACTION_VIEW)
+            .setDataAndType(Uri.parse(MediaPath.uri(path)), PhotoActions.kind(Collections.singletonList(path)))
             .addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION);
         try {
             startActivityForResult(open, OPENED);

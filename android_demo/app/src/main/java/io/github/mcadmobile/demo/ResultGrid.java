@@ -9,6 +9,7 @@ import android.widget.BaseAdapter;
 import android.widget.GridView;
 import android.widget.TextView;
 import io.github.mcadmobile.engine.SearchEngine;
+import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.gallery.ShownResults;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -85,8 +86,9 @@ final class ResultGrid extends BaseAdapter {
         return paths.toArray(new String[0]);
     }
 
+    /** The path, or that of a video's moment. */
     String path(int position) {
-        return shown.results().get(position).path();
+        return shown.results().get(position).row();
     }
 
     @Override
@@ -111,8 +113,14 @@ final class ResultGrid extends BaseAdapter {
         TextView count = tile.findViewById(R.id.copies);
         count.setText(String.format(Locale.getDefault(), "%d", copies + 1));
         count.setVisibility(copies > 0 ? View.VISIBLE : View.GONE);
+        TextView length = tile.findViewById(R.id.length);
+        length.setText("");
+        length.setVisibility(Moments.ms(path(position)) == Moments.NONE ? View.GONE : View.VISIBLE);
         describe(tile, position, "");
-        thumbnails.show(tile.findViewById(R.id.picture), path(position), day -> describe(tile, position, day));
+        thumbnails.show(tile.findViewById(R.id.picture), path(position), loaded -> {
+            length.setText(loaded.length());
+            describe(tile, position, loaded.day());
+        });
         return tile;
     }
 
@@ -120,8 +128,8 @@ final class ResultGrid extends BaseAdapter {
     private void describe(View tile, int position, String day) {
         int photos = shown.results().size();
         if (position < photos) {
-            String text = day.isEmpty() ? context.getString(R.string.result, position + 1, photos)
-                : context.getString(R.string.result_of, position + 1, photos, day);
+            String text = context.getString(
+                R.string.result, position + 1, photos, Messages.describe(context, path(position), day));
             int copies = shown.results().get(position).copies().size();
             tile.setContentDescription(copies == 0 ? text
                 : context.getResources().getQuantityString(R.plurals.copies, copies, text, copies));

@@ -11,6 +11,7 @@ import android.widget.AbsListView;
 import android.widget.GridView;
 import android.widget.TextView;
 import io.github.mcadmobile.engine.SearchEngine;
+import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.gallery.Filter;
 import io.github.mcadmobile.gallery.PhotoLibrary;
 import io.github.mcadmobile.gallery.PhotoSearch;
@@ -110,7 +111,8 @@ final class StartPage {
         photos = recent;
         List<SearchEngine.Result> results = new ArrayList<>();
         for (PhotoLibrary.Item item : recent) {
-            results.add(new SearchEngine.Result(item.path(), 0));
+            results.add(new SearchEngine.Result(item.path(), 0, Collections.emptyList(),
+                item.isVideo() ? 0 : Moments.NONE, Collections.emptyList()));
         }
         grid.show(new SearchEngine.Found(results, Collections.emptyMap(), false, Collections.emptyList()));
         screen.findViewById(R.id.month).setVisibility(recent.isEmpty() ? View.GONE : View.VISIBLE);

@@ -7,10 +7,12 @@ import android.os.Build;
 import android.util.LruCache;
 import android.util.Size;
 import android.widget.ImageView;
+import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.Tiles;
 import io.github.mcadmobile.platform.BitmapDecoder;
 import io.github.mcadmobile.platform.MediaPhotos;
+import io.github.mcadmobile.platform.VideoFrames;
 import java.io.IOException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -18,8 +20,8 @@ import java.util.function.Consumer;
 
 /** Loads thumbnails off the main thread. All screens share a cache of an eighth of the app's memory. */
 final class Thumbnails {
-    /** A loaded thumbnail, and the day on which the photo was taken. */
-    private record Loaded(Bitmap bitmap, String day) {}
+    /** A loaded thumbnail, the day on which it was taken, if known, and the length of a video. */
+    record Loaded(Bitmap bitmap, String day, String length) {}
 
     private record Key(String path, int side) {}
 
@@ -35,6 +37,8 @@ final class Thumbnails {
     private final MediaPhotos photos;
     private final int side;
     private final ExecutorService loaders = Executors.newFixedThreadPool(2);
+    /** Photos do not wait for videos, whose decoder may take its time. */
+    private final ExecutorService videos = Executors.newSingleThreadExecutor();
 
     Thumbnails(Context context) {
         this.context = context;
@@ -45,32 +49,31 @@ final class Thumbnails {
     }
 
     /**
-     * Show a photo's thumbnail in a view, now or once loaded, unless the view shows another photo by then. {@code dated}
-     * then receives the day on which it was taken; empty if unknown.
+     * Show the thumbnail of a photo or a video's moment in a view, now or once loaded, unless the view shows another by
+     * then. {@code shown} then receives it.
      */
-    void show(ImageView view, String path, Consumer<String> dated) {
+    void show(ImageView view, String path, Consumer<Loaded> shown) {
         view.setTag(path);
         Key key = new Key(path, side);
         Loaded ready = CACHE.get(key);
         view.setImageBitmap(ready == null ? null : ready.bitmap());
         if (ready != null) {
-            dated.accept(ready.day());
+            shown.accept(ready);
             return;
         }
-        loaders.execute(() -> {
+        (Moments.ms(path) == Moments.NONE ? loaders : videos).execute(() -> {
             if (!path.equals(view.getTag())) {
                 return;
             }
-            Bitmap bitmap = load(path);
-            if (bitmap == null) {
+            Loaded loaded = load(path);
+            if (loaded == null) {
                 return;
             }
-            Loaded loaded = new Loaded(bitmap, photos.item(path).map(item -> Messages.day(item.takenMs())).orElse(""));
             CACHE.put(key, loaded);
             DemoApp.SCREEN.post(() -> {
                 if (path.equals(view.getTag())) {
                     view.setImageBitmap(loaded.bitmap());
-                    dated.accept(loaded.day());
+                    shown.accept(loaded);
                 }
             });
         });
@@ -87,15 +90,23 @@ final class Thumbnails {
 
     void close() {
         loaders.shutdownNow();
+        videos.shutdownNow();
     }
 
-    private Bitmap load(String path) {
+    private Loaded load(String path) {
+        String day = photos.item(Moments.file(path)).map(item -> Messages.day(item.takenMs())).orElse("");
         try {
+            if (Moments.ms(path) != Moments.NONE) {
+                try (VideoFrames video = photos.frames(path)) {
+                    Bitmap frame = video.show(Moments.ms(path), 2 * side); // the tile shows its middle
+                    return new Loaded(frame, day, Messages.clock(video.durationMs()));
+                }
+            }
             if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
                 Uri uri = Uri.parse(MediaPath.uri(path));
-                return context.getContentResolver().loadThumbnail(uri, new Size(side, side), null);
+                return new Loaded(context.getContentResolver().loadThumbnail(uri, new Size(side, side), null), day, "");
             }
-            return BitmapDecoder.show(photos.open(path), side);
+            return new Loaded(BitmapDecoder.show(photos.open(path), side), day, "");
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
             return null;
         }

@@ -41,6 +41,11 @@ public final class SearchEngine implements AutoCloseable {
         public Result(String path, float score) {
             this(path, score, Collections.emptyList(), Moments.NONE, Collections.emptyList());
         }
+
+        /** The path of its row in the index: of a video, that of its best moment. */
+        public String row() {
+            return atMs == Moments.NONE ? path : Moments.path(path, atMs);
+        }
     }
 
     /**
@@ -192,9 +197,12 @@ public final class SearchEngine implements AutoCloseable {
         return new Found(nearest.files, times(nearest.hits, started), false, Collections.emptyList());
     }
 
-    /** The {@code k} photos most like an indexed photo, without that photo. McadException if it is not indexed. */
+    /**
+     * The {@code k} photos most like an indexed photo, or like the moment of a {@link Result#row}, without it.
+     * McadException if it is not indexed.
+     */
     public static Found moreLike(PhotoIndex index, String path, int k, @Nullable PassingRows rows) throws IOException {
-        return without(path, moreLike(index, embedding(index, path), k + 1, rows), k);
+        return without(Moments.file(path), moreLike(index, embedding(index, path), k + 1, rows), k);
     }
 
     /** Photos that are like an indexed photo and fit the words: like this photo, but at night. */
@@ -220,7 +228,7 @@ public final class SearchEngine implements AutoCloseable {
         for (QueryPart part : parts) {
             weights[embeddings.size()] = part.weight();
             if (part.isPhoto()) {
-                photos.add(part.content());
+                photos.add(Moments.file(part.content()));
                 embeddings.add(embedding(index, part.content()));
             } else {
                 truncated |= tokenizer().tokenize(part.content()).truncated();

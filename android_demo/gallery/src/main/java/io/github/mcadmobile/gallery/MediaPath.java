@@ -27,9 +27,9 @@ public final class MediaPath {
         return path.startsWith(START) && end > 0 ? path.substring(START.length(), end) : "";
     }
 
-    /** The content URI of an indexed path. */
+    /** The content URI of an indexed path, also of a video's moment. */
     public static String uri(String path) {
-        int mark = path.lastIndexOf('#');
+        int mark = path.indexOf('#');
         return mark >= 0 ? path.substring(0, mark) : path;
     }
 

@@ -275,7 +275,7 @@ public final class MediaPhotos implements PhotoLibrary {
     }
 
     @Override
-    public Frames frames(String path) throws IOException {
+    public VideoFrames frames(String path) throws IOException {
         return VideoFrames.open(context, Uri.parse(MediaPath.uri(path)));
     }
 

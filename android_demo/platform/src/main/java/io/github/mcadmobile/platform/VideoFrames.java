@@ -12,11 +12,11 @@ import io.github.mcadmobile.gallery.PhotoLibrary;
 import java.io.IOException;
 
 /** The key frames of a video, from Android's own decoder, which turns them upright. */
-record VideoFrames(MediaMetadataRetriever video, long durationMs) implements PhotoLibrary.Frames {
+public record VideoFrames(MediaMetadataRetriever video, long durationMs) implements PhotoLibrary.Frames {
     private static final String HINT = "Save it as MP4 (H.264).";
 
     /** McadException if Android does not read the video. */
-    static VideoFrames open(Context context, Uri uri) throws IOException {
+    public static VideoFrames open(Context context, Uri uri) throws IOException {
         MediaMetadataRetriever video = new MediaMetadataRetriever();
         try {
             video.setDataSource(context, uri);
@@ -33,15 +33,20 @@ record VideoFrames(MediaMetadataRetriever video, long durationMs) implements Pho
 
     @Override
     public Photo near(long ms, int atLeast) throws IOException {
+        int width = (int) number(video, MediaMetadataRetriever.METADATA_KEY_VIDEO_WIDTH);
+        int height = (int) number(video, MediaMetadataRetriever.METADATA_KEY_VIDEO_HEIGHT);
+        int side = Math.max(width, height) / PhotoDecoder.reduction(width, height, atLeast); // also of a frame that is turned
+        return new BitmapDecoder.Decoded(show(ms, side), 1);
+    }
+
+    /** Decode the key frame nearest to a moment for display, its longer side {@code side} pixels from Android 8.1 on. */
+    public Bitmap show(long ms, int side) throws IOException {
         try {
-            int width = (int) number(video, MediaMetadataRetriever.METADATA_KEY_VIDEO_WIDTH);
-            int height = (int) number(video, MediaMetadataRetriever.METADATA_KEY_VIDEO_HEIGHT);
-            int side = Math.max(width, height) / PhotoDecoder.reduction(width, height, atLeast); // also of a frame that is turned
             Bitmap frame = Build.VERSION.SDK_INT >= Build.VERSION_CODES.O_MR1
                 ? video.getScaledFrameAtTime(1000 * ms, MediaMetadataRetriever.OPTION_CLOSEST_SYNC, side, side)
                 : video.getFrameAtTime(1000 * ms, MediaMetadataRetriever.OPTION_CLOSEST_SYNC);
             if (frame != null) {
-                return new BitmapDecoder.Decoded(frame, 1);
+                return frame;
             }
         } catch (RuntimeException | OutOfMemoryError error) {
             throw new McadException("A frame cannot be decoded: " + error + ".", HINT, error);
