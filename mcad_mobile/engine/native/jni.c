@@ -1,7 +1,7 @@
 /* JNI bindings of the kernels, for engine.index.Kernel and engine.photos.Resize in Java. Arguments and file contents
  * are checked before they are used to access memory; errors become Java exceptions. Java arrays are small and copied;
  * direct buffers over mapped files are read in place. */
-#include "kernel.h"
+#include "words.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -16,6 +16,7 @@ enum {
     DELETE_LOCAL = 23,
     ARRAY_LENGTH = 171,
     OBJECT_AT = 173,
+    NEW_BYTES = 176,
     NEW_INTS = 179,
     BYTES = 200,
     INTS = 203,
@@ -36,6 +37,7 @@ typedef void Region(Env, Object, int32_t, int32_t, void *);
 
 #define CRC_AT 4092
 #define BLOCKS (2 * 2048)
+#define PHOTOS_AT 16 /* in a file of words */
 
 /* The allocations of a call, freed at its end. */
 typedef struct {
@@ -685,4 +687,174 @@ EXPORT void Java_io_github_mcadmobile_engine_photos_Resize_columns(
         CALL(env, SET_BYTES, Region *)(env, out, 0, (int32_t)(taps.size * wide), resized);
     }
     finish(&c);
+}
+
+/* The bytes of a mapped file of words. */
+static const uint8_t *words_of(Call *c, Object map, size_t *size) {
+    const uint8_t *data = buffer(c, map, WORDS_HEAD, "map");
+    *size = c->failed ? 0 : (size_t)CALL(c->env, BUFFER_CAPACITY, int64_t (*)(Env, Object))(c->env, map);
+    return data;
+}
+
+/* Count no page of a file that was read as memory of this process. */
+static void release(Call *c, const uint8_t *data, size_t size) {
+    if (!c->failed) madvise((void *)data, size, MADV_DONTNEED);
+}
+
+static Object bytes_of(Call *c, const uint8_t *from, int64_t count) {
+    if (count > INT32_MAX) no_memory(c);
+    Object made = c->failed ? NULL : CALL(c->env, NEW_BYTES, Object (*)(Env, int32_t))(c->env, (int32_t)count);
+    if (made) CALL(c->env, SET_BYTES, void (*)(Env, Object, int32_t, int32_t, const uint8_t *))(c->env, made, 0, (int32_t)count, from);
+    return made;
+}
+
+EXPORT int64_t Java_io_github_mcadmobile_engine_index_Kernel_openWords(Env env, Object class, Object map) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t size;
+    const uint8_t *data = words_of(&c, map, &size);
+    void *model = NULL;
+    int done = c.failed ? 0 : mcad_words_open(data, size, &model);
+    if (done < 0) no_memory(&c);
+    if (done <= 0) mcad_words_close(model), model = NULL;
+    finish(&c);
+    return (int64_t)(intptr_t)model;
+}
+
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_closeWords(Env env, Object class, int64_t model) {
+    (void)env, (void)class;
+    mcad_words_close((void *)(intptr_t)model);
+}
+
+EXPORT Object Java_io_github_mcadmobile_engine_index_Kernel_words(
+    Env env, Object class, Object map, int64_t model, Object rows) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t size, count = length(&c, rows);
+    const uint8_t *data = words_of(&c, map, &size);
+    const uint32_t *wanted = numbers(&c, rows, INTS, sizeof *wanted, count, "rows");
+    uint8_t *records = NULL;
+    check(&c, model != 0, "model");
+    int64_t found = c.failed ? -1 : mcad_words_records(data, size, (void *)(intptr_t)model, wanted, count, &records);
+    if (found == -2) no_memory(&c);
+    Object made = found < 0 ? NULL : bytes_of(&c, records, found);
+    mcad_words_free(records);
+    release(&c, data, size);
+    finish(&c);
+    return made;
+}
+
+/* Maps and new rows of files that are taken over are NULL where a segment has none. */
+EXPORT Object Java_io_github_mcadmobile_engine_index_Kernel_buildWords(
+    Env env, Object class, Object maps, Object new_rows, Object records, Object rows, int32_t photos,
+    int32_t segment_crc, Object damaged) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t files = length(&c, maps), count = length(&c, rows), size = length(&c, records), old_count = 0;
+    check(&c, length(&c, new_rows) == files && length(&c, damaged) == 1, "newRows");
+    check(&c, photos > 0, "photos");
+    OldWords *old = take(&c, files + 1, sizeof *old);
+    int32_t *numbers_of = take(&c, files + 1, sizeof *numbers_of);
+    for (size_t i = 0; i < files && !c.failed; i++) {
+        Object map = at(&c, maps, i), of_file = at(&c, new_rows, i);
+        if (map && !c.failed) {
+            OldWords *next = old + old_count;
+            next->data = words_of(&c, map, &next->size);
+            size_t rows_of_file = c.failed ? 0 : get_32(next->data + PHOTOS_AT);
+            const int32_t *given = numbers(&c, of_file, INTS, sizeof *given, rows_of_file, "newRows");
+            for (size_t row = 0; row < rows_of_file && !c.failed; row++) check(&c, given[row] < photos, "newRows");
+            next->new_rows = given;
+            numbers_of[old_count++] = (int32_t)i;
+        }
+        forget(&c, map);
+        forget(&c, of_file);
+    }
+    const uint8_t *given = numbers(&c, records, BYTES, 1, size, "records");
+    const uint32_t *of_records = numbers(&c, rows, INTS, sizeof *of_records, count, "rows");
+    for (size_t i = 0; i < count && !c.failed; i++) check(&c, of_records[i] < (uint32_t)photos, "rows");
+    uint8_t *file = NULL;
+    int64_t made = c.failed ? -1 : mcad_words_build(old, old_count, given, size, of_records, count, (size_t)photos, (uint32_t)segment_crc, &file);
+    if (made == -1) no_memory(&c);
+    Object result = made < 0 ? NULL : bytes_of(&c, file, made);
+    mcad_words_free(file);
+    for (size_t i = 0; i < old_count; i++) release(&c, old[i].data, old[i].size);
+    if (made < -1 && !c.failed) set_ints(&c, damaged, 0, 1, numbers_of - 2 - made);
+    finish(&c);
+    return result;
+}
+
+/* Terms that are looked for: of each its modes, its sources, the number of its bytes, and these. */
+static WordQuery *queries_of(Call *c, Object array, size_t *count) {
+    size_t size = length(c, array), at = 0;
+    const uint8_t *given = numbers(c, array, BYTES, 1, size, "queries");
+    WordQuery *queries = take(c, size + 1, sizeof *queries);
+    *count = 0;
+    while (!c->failed && at < size) {
+        size_t bytes = size - at > 3 ? given[at + 2] : 0;
+        if (!check(c, bytes && bytes <= size - at - 3, "queries")) break;
+        queries[(*count)++] = (WordQuery){.term = given + at + 3, .size = bytes, .modes = given[at], .sources = given[at + 1]};
+        at += 3 + bytes;
+    }
+    return queries;
+}
+
+EXPORT uint8_t Java_io_github_mcadmobile_engine_index_Kernel_findWords(
+    Env env, Object class, Object map, Object queries, Object best, Object counts) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t size, count, photos = length(&c, best);
+    const uint8_t *data = words_of(&c, map, &size);
+    WordQuery *terms = queries_of(&c, queries, &count);
+    check(&c, count <= MOST_QUERIES && length(&c, counts) == count, "counts");
+    if (!c.failed) check(&c, get_32(data + PHOTOS_AT) == photos, "best");
+    uint8_t *marks = take(&c, photos + 1, 1);
+    int failed = c.failed || mcad_words_find(data, size, terms, count, marks);
+    int32_t found[MOST_QUERIES] = {0};
+    for (size_t i = 0; !failed && i < count; i++) found[i] = (int32_t)terms[i].found;
+    set(&c, best, SET_BYTES, photos, marks);
+    set(&c, counts, SET_INTS, count, found);
+    release(&c, data, size);
+    finish(&c);
+    return !failed;
+}
+
+EXPORT uint8_t Java_io_github_mcadmobile_engine_index_Kernel_isLike(Env env, Object class, Object queries, Object word) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t size = length(&c, word), count;
+    WordQuery *terms = queries_of(&c, queries, &count);
+    const uint8_t *letters = numbers(&c, word, BYTES, 1, size, "word");
+    int is_like = !c.failed && mcad_word_likeness(terms, count, letters, size);
+    finish(&c);
+    return (uint8_t)is_like;
+}
+
+EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_rankWords(
+    Env env, Object class, Object marks, Object worths, Object allowed, int32_t k, Object rows, Object found) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t groups = length(&c, marks), room = length(&c, rows);
+    int64_t count = 0;
+    check(&c, k > 0 && (size_t)k <= room, "k");
+    check(&c, length(&c, found) == room, "found");
+    Object first = groups && !c.failed ? at(&c, marks, 0) : NULL;
+    size_t photos = length(&c, first);
+    uint8_t *planes = take(&c, groups * photos + 1, 1);
+    for (size_t i = 0; i < groups && !c.failed; i++) {
+        Object plane = at(&c, marks, i);
+        const uint8_t *given = numbers(&c, plane, BYTES, 1, photos, "marks");
+        if (given) memcpy(planes + i * photos, given, photos);
+        forget(&c, plane);
+    }
+    WordRanking r = {.best = planes, .planes = groups, .photos = photos, .end = photos};
+    r.worths = numbers(&c, worths, FLOATS, sizeof *r.worths, 256 * groups, "worths");
+    if (allowed && !c.failed) r.allowed = buffer(&c, allowed, bit_bytes(photos), "allowed");
+    uint32_t *best = take(&c, room + 1, sizeof *best);
+    float *worth = take(&c, room + 1, sizeof *worth);
+    if (!c.failed && (count = mcad_words_rank(&r, (size_t)k, room, best, worth)) < 0) no_memory(&c);
+    set(&c, rows, SET_INTS, room, best);
+    set(&c, found, SET_FLOATS, room, worth);
+    forget(&c, first);
+    finish(&c);
+    return (int32_t)count;
 }

@@ -34,7 +34,7 @@ _MAGIC = b"MCADWRD1"
 _BLOCK_BYTES, _GROUP = 8, 16
 _PHOTO = struct.Struct("<5I")
 _LINE_NUMBERS, _SCALE = 8, 10_000
-_MOST_TEXT, _MOST_LINES, _MOST_PLACES = (1 << 20) - (1 << 16), 65_535, 64
+_MOST_TEXT, _MOST_LINES, _MOST_PLACES = (1 << 20) - (1 << 16) - 1, 65_535, 64
 
 
 class Line(msgspec.Struct, frozen=True):

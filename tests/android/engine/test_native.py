@@ -41,6 +41,7 @@ FUNCTIONS = {
     "SET_LONGS": "SetLongArrayRegion",
     "SET_FLOATS": "SetFloatArrayRegion",
     "SET_DOUBLES": "SetDoubleArrayRegion",
+    "NEW_BYTES": "NewByteArray",
     "NEW_INTS": "NewIntArray",
     "FIND_CLASS": "FindClass",
     "THROW_NEW": "ThrowNew",

@@ -20,6 +20,9 @@ import io.github.mcadmobile.engine.text.Tokenizer;
 import io.github.mcadmobile.engine.towers.Ladder;
 import io.github.mcadmobile.engine.towers.Quarantine;
 import io.github.mcadmobile.engine.towers.TowerProbe;
+import io.github.mcadmobile.engine.words.Folding;
+import io.github.mcadmobile.engine.words.Match;
+import io.github.mcadmobile.engine.words.PhotoWords;
 import io.github.mcadmobile.gallery.ScreenProbe;
 import java.io.BufferedReader;
 import java.io.ByteArrayInputStream;
@@ -43,6 +46,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.Collectors;
 
 /**
  * The Java engine, asked from Python: one JSON request a line on standard input, one JSON answer a line on standard
@@ -114,6 +118,10 @@ final class Probe {
                 return indexSearch(request);
             case "index_change":
                 return indexChange(request);
+            case "index_words":
+                return indexWords(request);
+            case "fold":
+                return request.list("texts", String.class).stream().map(Folding::fold).collect(Collectors.toList());
             case "index_scanned":
                 return scanned(request);
             case "index_rewrite":
@@ -288,8 +296,11 @@ final class Probe {
         List<Object> all = new ArrayList<>();
         try (SearchEngine engine = new SearchEngine(bundle(request), 1, Collections.emptyList());
                 PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
+            PassingRows rows = request.has("place")
+                ? index.rows(new RowNumbers(key -> 1), number -> true, request.string("place")) : null;
+            SearchEngine.Channel by = SearchEngine.Channel.valueOf(request.has("by") ? request.string("by") : "BOTH");
             for (String query : request.list("queries", String.class)) {
-                all.add(found(engine.search(index, query, request.integer("k", 1, 1 << 20))));
+                all.add(found(engine.search(index, query, request.integer("k", 0, 1 << 20), rows, by)));
             }
         }
         return all;
@@ -298,11 +309,17 @@ final class Probe {
     private static Object found(SearchEngine.Found found) {
         List<Object> paths = new ArrayList<>();
         List<Object> scores = new ArrayList<>();
+        List<Object> matched = new ArrayList<>();
         for (SearchEngine.Result result : found.results()) {
             paths.add(result.path());
             scores.add(result.score());
+            List<Object> of = new ArrayList<>();
+            for (Match match : result.matched()) {
+                of.add(JsonFields.of("source", match.source(), "words", match.words(), "line", match.line(), "box", match.box()));
+            }
+            matched.add(of);
         }
-        return JsonFields.of("paths", paths, "scores", scores);
+        return JsonFields.of("paths", paths, "scores", scores, "matched", matched);
     }
 
     private static Object reductions(JsonFields request) throws IOException {
@@ -373,6 +390,31 @@ final class Probe {
         }
     }
 
+    /** The words of photos; null for one that has none. */
+    private static Object indexWords(JsonFields request) throws IOException {
+        try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
+            List<Object> all = new ArrayList<>();
+            for (String path : request.list("paths", String.class)) {
+                PhotoWords words = index.words(path);
+                List<Object> lines = new ArrayList<>();
+                for (PhotoWords.Line line : words == null ? List.<PhotoWords.Line>of() : words.lines()) {
+                    lines.add(JsonFields.of("text", line.text(), "box", line.box()));
+                }
+                all.add(words == null ? null : JsonFields.of("lines", lines, "places", words.places(), "read", words.read()));
+            }
+            return all;
+        }
+    }
+
+    private static PhotoWords words(JsonFields photo) throws IOException {
+        List<PhotoWords.Line> lines = new ArrayList<>();
+        for (JsonFields line : photo.objects("lines")) {
+            List<Integer> box = line.list("box", Long.class).stream().map(Long::intValue).collect(Collectors.toList());
+            lines.add(new PhotoWords.Line(line.string("text"), box));
+        }
+        return new PhotoWords(lines, photo.list("places", String.class), photo.flag("read"));
+    }
+
     /** How many photos the scan of each query looks at. */
     private static Object scanned(JsonFields request) throws IOException {
         try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
@@ -425,6 +467,9 @@ final class Probe {
             List<Boolean> moved = new ArrayList<>();
             for (String path : to) {
                 moved.add(writer.move(request.list("from", String.class).get(moved.size()), path, 5, 6));
+            }
+            for (JsonFields photo : request.has("words") ? request.objects("words") : List.<JsonFields>of()) {
+                writer.setWords(photo.string("path"), words(photo));
             }
             if (!request.has("hold")) {
                 writer.commit();

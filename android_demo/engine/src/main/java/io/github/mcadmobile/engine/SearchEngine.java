@@ -12,11 +12,15 @@ import io.github.mcadmobile.engine.text.Tokenizer;
 import io.github.mcadmobile.engine.towers.Ladder;
 import io.github.mcadmobile.engine.towers.Quarantine;
 import io.github.mcadmobile.engine.towers.Tower;
+import io.github.mcadmobile.engine.words.Match;
+import io.github.mcadmobile.engine.words.Ranking;
+import io.github.mcadmobile.engine.words.WordHit;
 import java.io.File;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -32,14 +36,20 @@ public final class SearchEngine implements AutoCloseable {
      * A found photo or video.
      *
      * @param path its indexed path
-     * @param score its cosine with the query; of a video, its best moment's
+     * @param score its cosine with the query, or, in a search of words alone, the share of the query that its words
+     *     match; of a video, its best moment's
      * @param copies the paths of the near duplicates, also found, that it stands for
      * @param atMs of a video, its best moment in ms; -1 for a photo
      * @param moments of a video, those of its moments that were found, in ms, best first
+     * @param matched its words that the query asks for
      */
-    public record Result(String path, float score, List<String> copies, long atMs, List<Long> moments) {
+    public record Result(String path, float score, List<String> copies, long atMs, List<Long> moments, List<Match> matched) {
         public Result(String path, float score) {
-            this(path, score, Collections.emptyList(), Moments.NONE, Collections.emptyList());
+            this(path, score, Collections.emptyList());
+        }
+
+        private Result(String path, float score, List<Match> matched) {
+            this(path, score, Collections.emptyList(), Moments.NONE, Collections.emptyList(), matched);
         }
 
         /** The path of its row in the index: of a video, that of its best moment. */
@@ -47,6 +57,9 @@ public final class SearchEngine implements AutoCloseable {
             return atMs == Moments.NONE ? path : Moments.path(path, atMs);
         }
     }
+
+    /** What a search goes by: what photos show, the words that they have, or both, in an index that has words. */
+    public enum Channel { BOTH, CONTENT, WORDS }
 
     /**
      * Results, best first, and the milliseconds of each stage. {@code truncated}: the query was longer than the text
@@ -67,6 +80,7 @@ public final class SearchEngine implements AutoCloseable {
     private final Ladder ladder;
     private final Quarantine quarantine;
     private final Set<String> used = new HashSet<>();
+    private Npy typicalPhotos;
     private Tokenizer tokenizer;
     private Ladder.LoadedRung text;
     private Ladder.LoadedRung image;
@@ -143,14 +157,78 @@ public final class SearchEngine implements AutoCloseable {
 
     /** As above, among {@code rows} only; null for all. */
     public Found search(PhotoIndex index, String query, int k, @Nullable PassingRows rows) throws IOException {
+        return search(index, query, k, rows, Channel.BOTH);
+    }
+
+    /** As above, by one channel alone, or by both. McadException for words in an index that has none. */
+    public Found search(PhotoIndex index, String query, int k, @Nullable PassingRows rows, Channel by) throws IOException {
+        if (by == Channel.WORDS) {
+            return searchWords(index, query, k, rows);
+        }
         warmUp();
-        return search(tokenizer, this::embed, index, query, k, rows);
+        Ranker ranker = by == Channel.CONTENT ? null : ranker(index, query, rows);
+        return search(tokenizer, this::embed, index, query, k, rows, ranker);
+    }
+
+    private static Found searchWords(PhotoIndex index, String query, int k, @Nullable PassingRows rows) throws IOException {
+        long started = System.nanoTime();
+        if (!index.hasWords()) {
+            throw new McadException("The index holds no words of photos.", "Search for what photos show.");
+        }
+        if (query.trim().isEmpty()) {
+            throw new McadException("The query has no words.", "Give one or more.");
+        }
+        List<Result> found = new ArrayList<>();
+        for (WordHit hit : index.searchWords(query, k, rows, null)) {
+            found.add(new Result(hit.path(), (float) hit.share(), hit.matches()));
+        }
+        double ms = (System.nanoTime() - started) / NS_PER_MS;
+        return new Found(files(found), Map.of("words", ms, "total", ms), false, Collections.emptyList());
+    }
+
+    /** Ranks photos that an embedding found, and more that words find, best first. */
+    private interface Ranker {
+        List<Result> rank(float[] embedding, List<Result> found, int asked) throws IOException;
+    }
+
+    /** By the words of a query; null if there are none. */
+    private @Nullable Ranker ranker(PhotoIndex index, String query, @Nullable PassingRows rows) throws IOException {
+        if (!index.hasWords() || query.trim().isEmpty()) {
+            return null;
+        }
+        typicalPhotos(); // loaded before the query is timed
+        return (embedding, found, asked) -> {
+            Map<String, WordHit> hits = new LinkedHashMap<>();
+            for (WordHit hit : index.searchWords(query, asked, rows, embedding)) {
+                hits.put(hit.path(), hit);
+            }
+            Map<String, Float> scores = new LinkedHashMap<>();
+            for (Result result : found) {
+                scores.put(result.path(), result.score());
+            }
+            List<String> more = new ArrayList<>(hits.keySet());
+            more.removeAll(scores.keySet());
+            float[] cosines = index.cosines(embedding, more);
+            for (int i = 0; i < cosines.length; i++) {
+                scores.put(more.get(i), cosines[i]);
+            }
+            double spread = spread(embedding);
+            Map<String, Double> worths = new HashMap<>();
+            List<Result> ranked = new ArrayList<>();
+            for (Map.Entry<String, Float> known : scores.entrySet()) {
+                WordHit hit = hits.get(known.getKey());
+                worths.put(known.getKey(), known.getValue() + (hit == null ? 0 : Ranking.gain(hit.share(), spread)));
+                ranked.add(new Result(known.getKey(), known.getValue(), hit == null ? List.of() : hit.matches()));
+            }
+            ranked.sort(Comparator.comparing((Result result) -> worths.get(result.path())).reversed());
+            return ranked;
+        };
     }
 
     /** As above, with a tokenizer and a text tower that are already loaded. */
     public static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k)
             throws IOException {
-        return search(tokenizer, tokens -> embed(tower, tokenizer, tokens), index, query, k, null);
+        return search(tokenizer, tokens -> embed(tower, tokenizer, tokens), index, query, k, null, null);
     }
 
     private interface TextEmbedder {
@@ -158,33 +236,43 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     private static Found search(Tokenizer tokenizer, TextEmbedder embedder, PhotoIndex index, String query, int k,
-            @Nullable PassingRows rows) throws IOException {
+            @Nullable PassingRows rows, @Nullable Ranker ranker) throws IOException {
         long started = System.nanoTime();
         Tokenizer.Tokens tokens = tokenizer.tokenize(query);
         long tokenized = System.nanoTime();
         float[] embedding = embedder.embed(tokens);
         long embedded = System.nanoTime();
-        Nearest nearest = nearest(index, embedding, k, rows);
+        Nearest nearest = nearest(index, embedding, k, rows, ranker);
         long done = System.nanoTime();
         Map<String, Double> ms = new LinkedHashMap<>();
         ms.put("tokenize", (tokenized - started) / NS_PER_MS);
         ms.put("text", (embedded - tokenized) / NS_PER_MS);
-        ms.put("scan", nearest.hits.scanMs());
-        ms.put("rescore", nearest.hits.rescoreMs());
+        ms.putAll(times(nearest, started));
         ms.put("total", (done - started) / NS_PER_MS);
         return new Found(nearest.files, ms, tokens.truncated(), tokenizer.unknownWords(query));
     }
 
-    private record Nearest(Hits hits, List<Result> files) {}
+    /** {@code wordsMs} is below 0 for a search without words. */
+    private record Nearest(Hits hits, double wordsMs, List<Result> files) {}
 
     /** The {@code k} nearest files. Moments of a video that was found may crowd out others. */
-    private static Nearest nearest(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows)
-            throws IOException {
+    private static Nearest nearest(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows,
+            @Nullable Ranker ranker) throws IOException {
         for (int asked = k;; asked = (int) Math.min(4L * asked, Integer.MAX_VALUE / 2)) {
             Hits hits = rows == null ? index.search(embedding, asked) : index.search(embedding, asked, rows);
-            List<Result> files = files(hits);
+            List<Result> found = new ArrayList<>();
+            for (int i = 0; i < hits.paths().length; i++) {
+                found.add(new Result(hits.paths()[i], hits.scores()[i]));
+            }
+            double wordsMs = -1;
+            if (ranker != null) {
+                long started = System.nanoTime();
+                found = ranker.rank(embedding, found, asked);
+                wordsMs = (System.nanoTime() - started) / NS_PER_MS;
+            }
+            List<Result> files = files(found);
             if (files.size() >= k || hits.paths().length < asked) {
-                return new Nearest(hits, files.subList(0, Math.min(k, files.size())));
+                return new Nearest(hits, wordsMs, files.subList(0, Math.min(k, files.size())));
             }
         }
     }
@@ -192,9 +280,14 @@ public final class SearchEngine implements AutoCloseable {
     /** The {@code k} photos nearest to an embedding [dim] of unit length, such as that of a photo not in the index. */
     public static Found moreLike(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows)
             throws IOException {
+        return moreLike(index, embedding, k, rows, null);
+    }
+
+    private static Found moreLike(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows,
+            @Nullable Ranker ranker) throws IOException {
         long started = System.nanoTime();
-        Nearest nearest = nearest(index, embedding, k, rows);
-        return new Found(nearest.files, times(nearest.hits, started), false, Collections.emptyList());
+        Nearest nearest = nearest(index, embedding, k, rows, ranker);
+        return new Found(nearest.files, times(nearest, started), false, Collections.emptyList());
     }
 
     /**
@@ -224,6 +317,7 @@ public final class SearchEngine implements AutoCloseable {
         float[] weights = new float[parts.size()];
         Set<String> photos = new HashSet<>();
         Set<String> unknown = new LinkedHashSet<>();
+        List<String> wanted = new ArrayList<>();
         boolean truncated = false;
         for (QueryPart part : parts) {
             weights[embeddings.size()] = part.weight();
@@ -234,9 +328,13 @@ public final class SearchEngine implements AutoCloseable {
                 truncated |= tokenizer().tokenize(part.content()).truncated();
                 unknown.addAll(tokenizer().unknownWords(part.content()));
                 embeddings.add(embedText(part.content()));
+                if (part.weight() > 0) {
+                    wanted.add(part.content());
+                }
             }
         }
-        Found found = moreLike(index, compose(embeddings, weights), k + photos.size(), rows);
+        Found found = moreLike(index, compose(embeddings, weights), k + photos.size(), rows,
+            ranker(index, String.join(" ", wanted), rows));
         List<Result> results = new ArrayList<>(found.results());
         results.removeIf(result -> photos.contains(result.path()));
         List<Result> nearest = results.subList(0, Math.min(k, results.size()));
@@ -247,7 +345,8 @@ public final class SearchEngine implements AutoCloseable {
     public Found moreLike(PhotoIndex index, float[] embedding, String words, int k, @Nullable PassingRows rows)
             throws IOException {
         Found found = moreLike(
-            index, compose(Arrays.asList(embedding, embedText(words)), new float[] {1, 1}), k, rows);
+            index, compose(Arrays.asList(embedding, embedText(words)), new float[] {1, 1}), k, rows,
+            ranker(index, words, rows));
         boolean truncated = tokenizer().tokenize(words).truncated();
         return new Found(found.results(), found.ms(), truncated, tokenizer().unknownWords(words));
     }
@@ -280,19 +379,10 @@ public final class SearchEngine implements AutoCloseable {
         if (parts.size() == 1 && weights[0] > 0) {
             return parts.get(0);
         }
-        Npy sample = Npy.read(bundle.path(bundle.sample));
         float[] total = new float[parts.get(0).length];
         for (int number = 0; number < weights.length; number++) {
             float[] part = parts.get(number);
-            double sum = 0;
-            double squares = 0;
-            for (int i = 0; i < sample.rows(); i++) {
-                double cosine = Vectors.cosine(sample.floats(i), part);
-                sum += cosine;
-                squares += cosine * cosine;
-            }
-            double mean = sum / sample.rows();
-            double spread = Math.max(Math.sqrt(Math.max(0, squares / sample.rows() - mean * mean)), LEAST_SPREAD);
+            double spread = Math.max(spread(part), LEAST_SPREAD);
             for (int i = 0; i < total.length; i++) {
                 total[i] += (float) (part[i] * weights[number] / spread);
             }
@@ -308,10 +398,34 @@ public final class SearchEngine implements AutoCloseable {
         return Vectors.normalized(total);
     }
 
-    private static Map<String, Double> times(Hits hits, long started) {
+    private Npy typicalPhotos() throws IOException {
+        if (typicalPhotos == null) {
+            typicalPhotos = Npy.read(bundle.path(bundle.sample));
+        }
+        return typicalPhotos;
+    }
+
+    /** The standard deviation of an embedding's cosines with the bundle's sample. */
+    private double spread(float[] embedding) throws IOException {
+        Npy sample = typicalPhotos();
+        double sum = 0;
+        double squares = 0;
+        for (int i = 0; i < sample.rows(); i++) {
+            double cosine = Vectors.cosine(sample.floats(i), embedding);
+            sum += cosine;
+            squares += cosine * cosine;
+        }
+        double mean = sum / sample.rows();
+        return Math.sqrt(Math.max(0, squares / sample.rows() - mean * mean));
+    }
+
+    private static Map<String, Double> times(Nearest nearest, long started) {
         Map<String, Double> ms = new HashMap<>();
-        ms.put("scan", hits.scanMs());
-        ms.put("rescore", hits.rescoreMs());
+        ms.put("scan", nearest.hits.scanMs());
+        ms.put("rescore", nearest.hits.rescoreMs());
+        if (nearest.wordsMs >= 0) {
+            ms.put("words", nearest.wordsMs);
+        }
         ms.put("total", (System.nanoTime() - started) / NS_PER_MS);
         return ms;
     }
@@ -337,17 +451,15 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     /** The files of rows, each video once. */
-    private static List<Result> files(Hits hits) {
+    private static List<Result> files(List<Result> rows) {
         Map<String, Result> files = new LinkedHashMap<>();
-        for (int i = 0; i < hits.paths().length; i++) {
-            String file = Moments.file(hits.paths()[i]);
-            float score = hits.scores()[i];
-            long ms = Moments.ms(hits.paths()[i]);
+        for (Result row : rows) {
+            long ms = Moments.ms(row.path);
             if (ms == Moments.NONE) {
-                files.put(file, new Result(file, score));
+                files.put(row.path, row);
             } else {
-                files.computeIfAbsent(file, video -> new Result(
-                    video, score, Collections.emptyList(), ms, new ArrayList<>())).moments().add(ms);
+                files.computeIfAbsent(Moments.file(row.path), video -> new Result(
+                    video, row.score, Collections.emptyList(), ms, new ArrayList<>(), row.matched)).moments().add(ms);
             }
         }
         return new ArrayList<>(files.values());

@@ -31,7 +31,8 @@ record Stacks(PhotoIndex index, float threshold, int most, List<float[]> embeddi
         }
         if (results.size() < most) {
             results.add(new SearchEngine.Result(
-                result.path(), result.score(), new ArrayList<>(), result.atMs(), result.moments()));
+                result.path(), result.score(), new ArrayList<>(), result.atMs(), result.moments(),
+                result.matched()));
         }
     }
 }

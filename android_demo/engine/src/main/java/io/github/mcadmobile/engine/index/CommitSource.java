@@ -29,6 +29,11 @@ final class CommitSource {
     /** A photo to write: the number of its source, its row there, its stamps and its time. */
     record Pending(int source, int row, int stamp, int contentStamp, int time) {}
 
+    /** Takes a photo: its path, the number of its source, its row there. */
+    interface Visitor {
+        void take(byte[] path, int source, int row) throws IOException;
+    }
+
     private interface Block {
         void take(float[] rows) throws IOException;
     }
@@ -65,7 +70,7 @@ final class CommitSource {
     void verify() throws IOException {
         for (int s = 0; s < segments.size(); s++) {
             if (!written.get(s).isEmpty()) {
-                segments.get(s).segment().verify();
+                segments.get(s).verify();
             }
         }
     }
@@ -169,6 +174,14 @@ final class CommitSource {
             batch.add(rows.path, rows.item);
         }
         batch.write();
+    }
+
+    /** Visit the photos in the order in which {@link #merge} writes them. */
+    void visit(Visitor visitor) throws IOException {
+        MergedRows rows = new MergedRows();
+        while (rows.next()) {
+            visitor.take(rows.path, rows.item.source, rows.item.row);
+        }
     }
 
     /** Photos to encode at once. */

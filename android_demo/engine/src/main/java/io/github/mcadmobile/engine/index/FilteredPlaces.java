@@ -59,6 +59,11 @@ final class FilteredPlaces {
         return count;
     }
 
+    /** One bit per row; null: all pass. */
+    ByteBuffer rowBits() {
+        return rowBits;
+    }
+
     /** One bit per place, for {@link Kernel}; null: all pass. */
     ByteBuffer allowed() {
         return allowed;

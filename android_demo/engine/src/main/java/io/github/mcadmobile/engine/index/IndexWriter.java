@@ -3,6 +3,7 @@ package io.github.mcadmobile.engine.index;
 import io.github.mcadmobile.engine.McadException;
 import io.github.mcadmobile.engine.base.Fsync;
 import io.github.mcadmobile.engine.index.CommitSource.Pending;
+import io.github.mcadmobile.engine.words.PhotoWords;
 import java.io.Closeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -24,6 +25,7 @@ public final class IndexWriter implements Closeable {
     private final List<LiveSegment> segments;
     private final List<BitSet> deleted = new ArrayList<>();
     private final TreeMap<byte[], Pending> pending = new TreeMap<>(PathBytes::compare);
+    private final TreeMap<byte[], PhotoWords> newWords = new TreeMap<>(PathBytes::compare);
     private final Spool spool;
     private final Set<String> filledBy;
     private boolean changed;
@@ -111,7 +113,11 @@ public final class IndexWriter implements Closeable {
             int row = segments.get(s).segment().paths.find(old);
             if (row >= 0 && !deleted.get(s).get(row)) {
                 deleted.get(s).set(row);
+                PhotoWords words = newWords.remove(old);
                 markDeleted(raw);
+                if (words != null) {
+                    newWords.put(raw, words);
+                }
                 int time = segments.get(s).segment().times.get(row);
                 pending.put(raw, new Pending(s, row, stamp, contentStamp, time));
                 changed = true;
@@ -130,6 +136,24 @@ public final class IndexWriter implements Closeable {
         }
         changed |= existed;
         return existed;
+    }
+
+    /**
+     * Set the words of a photo, in place of those that it had; false if there is no such photo. The words of its name
+     * come from its path.
+     */
+    public boolean setWords(String path, PhotoWords words) throws IOException {
+        byte[] raw = PathBytes.of(path);
+        boolean known = pending.containsKey(raw);
+        for (int s = 0; s < segments.size() && !known; s++) {
+            int row = segments.get(s).segment().paths.find(raw);
+            known = row >= 0 && !deleted.get(s).get(row);
+        }
+        if (known) {
+            newWords.put(raw, words);
+            changed = true;
+        }
+        return known;
     }
 
     /** The paths of a file's rows: of a video, one for each moment. */
@@ -155,6 +179,7 @@ public final class IndexWriter implements Closeable {
 
     /** Mark the committed photo at a path as deleted. */
     private boolean markDeleted(byte[] path) throws IOException {
+        newWords.remove(path);
         boolean found = false;
         for (int s = 0; s < segments.size(); s++) {
             int row = segments.get(s).segment().paths.find(path);
@@ -210,13 +235,13 @@ public final class IndexWriter implements Closeable {
         Tuning tuning = largest < 0 ? Tuning.none() : Tuning.of(segments.get(largest));
         byte[] merged = new byte[live.length];
         boolean newAxis = Kernel.planMerge(live, dead, pending.size(), axisPhotos, merged);
+        long generation = manifest.generation() + 1;
         List<Manifest.Entry> entries = new ArrayList<>();
         for (int s = 0; s < live.length; s++) {
             if (merged[s] == 0) {
-                entries.add(manifest.segments().get(s).without(deleted.get(s).stream().toArray()));
+                entries.add(keptEntry(s, generation));
             }
         }
-        long generation = manifest.generation() + 1;
         CommitSource source = new CommitSource(segments, deleted, pending, spool, manifest.dim(), merged);
         int photos = source.photos();
         if (photos > 0) {
@@ -236,12 +261,63 @@ public final class IndexWriter implements Closeable {
             try (SegmentWriter out = new SegmentWriter(index.directory.resolve(name), axis, tuning, cells, photos)) {
                 source.merge(axis, feedback, out);
                 long crc = out.finish(axisPhotos);
-                entries.add(new Manifest.Entry(name, photos, crc, new int[0], tuning.candidates(),
-                    tuning.prescan(), tuning.cellCandidates(), null));
+                Manifest.Entry entry = new Manifest.Entry(name, photos, crc, new int[0], tuning.candidates(),
+                    tuning.prescan(), tuning.cellCandidates(), null);
+                boolean hasWords = !newWords.isEmpty() || segments.stream().anyMatch(segment -> segment.words() != null);
+                entries.add(hasWords ? withWords(entry, generation, source::visit) : entry);
             }
         }
         new Manifest(generation, manifest.dim(), manifest.student(), manifest.studentSha256(), entries,
             new ArrayList<>(filledBy)).write(index.directory);
+    }
+
+    /** A segment that stays, with its deleted rows, and a new file of words if some of its photos' are new. */
+    private Manifest.Entry keptEntry(int s, long generation) throws IOException {
+        LiveSegment live = segments.get(s);
+        PathTable paths = live.segment().paths;
+        Manifest.Entry entry = manifest.segments().get(s).without(deleted.get(s).stream().toArray());
+        boolean isWorded = false;
+        for (byte[] path : newWords.keySet()) {
+            int row = paths.find(path);
+            isWorded |= row >= 0 && !deleted.get(s).get(row);
+        }
+        if (!isWorded) {
+            return entry;
+        }
+        if (live.words() != null) {
+            live.words().verify();
+        }
+        return withWords(entry, generation, visitor -> {
+            for (int row = 0; row < entry.photos(); row++) {
+                visitor.take(paths.at(row), s, row);
+            }
+        });
+    }
+
+    private interface Rows {
+        void visit(CommitSource.Visitor visitor) throws IOException;
+    }
+
+    /** Write the words of a segment's photos, which are {@code rows}; its entry with their file. */
+    private Manifest.Entry withWords(Manifest.Entry entry, long generation, Rows rows) throws IOException {
+        WordsFile.Builder out = new WordsFile.Builder(entry.photos(), segments);
+        int[] next = {0};
+        rows.visit((path, source, row) -> {
+            int newRow = next[0]++;
+            PhotoWords words = newWords.get(path);
+            WordsFile old = source < segments.size() ? segments.get(source).words() : null;
+            if (words == null && old != null && !pending.containsKey(path)) {
+                out.keep(newRow, source, row);
+                return;
+            }
+            if (words == null) { // a photo that moved has another name
+                words = old == null ? PhotoWords.NONE : old.photos(row).get(0);
+            }
+            out.add(newRow, Moments.file(PathBytes.toString(path)), words);
+        });
+        String name = Manifest.wordsName(entry.file(), generation);
+        out.write(index.directory.resolve(name), entry.headerCrc());
+        return entry.withWords(name);
     }
 
     /** Drops uncommitted changes. */

@@ -121,6 +121,40 @@ final class Kernel {
     static native int probe(ByteBuffer rows, int photos, int[] starts, ByteBuffer rowBits, ByteBuffer placeBits,
         int[] counts, int[] order, int enough);
 
+    /** What the texts of a mapped file of words are coded by, to be closed; 0 if the file is damaged. */
+    static native long openWords(ByteBuffer map);
+
+    static native void closeWords(long model);
+
+    /** What is known of the photos of rows, as mcad_words_records writes it; null if the file is damaged. */
+    static native byte[] words(ByteBuffer map, long model, int[] rows);
+
+    /**
+     * Mark in {@code best} [photos] how photos match each of at most four {@link WordsFile#queries}, in two bits for
+     * each, and count them; false if the file is damaged.
+     */
+    static native boolean findWords(ByteBuffer map, byte[] queries, byte[] best, int[] counts);
+
+    /** Whether a word matches one of some {@link WordsFile#queries}. */
+    static native boolean isLike(byte[] queries, byte[] word);
+
+    /**
+     * Write to {@code rows} and {@code found} the rows of the {@code k} largest worths, ascending, and as many as fit that
+     * tie with the least of these, and what they are worth; how many.
+     *
+     * @param marks [groups][photos] from {@link #findWords}
+     * @param worths [groups][256]: what marks are worth
+     * @param allowed one bit per row; null: all
+     */
+    static native int rankWords(byte[][] marks, float[] worths, ByteBuffer allowed, int k, int[] rows, float[] found);
+
+    /**
+     * A file of the words of {@code photos} photos, without its checksum: records of {@code rows}, and photos of older
+     * files, each with its new row or -1. Null if the file {@code damaged[0]} is damaged.
+     */
+    static native byte[] buildWords(ByteBuffer[] maps, int[][] newRows, byte[] records, int[] rows, int photos,
+        int segmentCrc, int[] damaged);
+
     /**
      * Pass 2: cosines from the records of candidates, while one may still be among the {@code k} best.
      *

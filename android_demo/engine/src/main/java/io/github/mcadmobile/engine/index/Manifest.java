@@ -39,18 +39,26 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
 
     /**
      * A segment of the commit, its deleted rows (ascending), and how many photos a search looks at; {@code cells} is
-     * null if it has none. {@code words} is the file of its photos' words, or null: what this engine does not search,
-     * it keeps while the segment stays.
+     * null if it has none. {@code words} is the file of its photos' words, or null.
      */
     record Entry(String file, int photos, long headerCrc, int[] deleted, CandidateCount candidates,
             Prescan prescan, CandidateCount cells, String words) {
         Entry without(int[] rows) {
             return new Entry(file, photos, headerCrc, rows, candidates, prescan, cells, words);
         }
+
+        Entry withWords(String name) {
+            return new Entry(file, photos, headerCrc, deleted, candidates, prescan, cells, name);
+        }
     }
 
     static String segmentName(long generation) {
         return String.format(Locale.ROOT, "segment-%08d.mcs", generation);
+    }
+
+    /** The file of the words that a generation writes for a segment. */
+    static String wordsName(String segment, long generation) {
+        return String.format(Locale.ROOT, "words-%s-%08d.mcw", segment.substring(8, segment.length() - 4), generation);
     }
 
     /** Whether a file of this name may be deleted if no commit names it. */

@@ -18,8 +18,11 @@ public final class PassingRows {
         this.passing = passing;
     }
 
-    /** Live rows whose number passes; {@code numbers}: per segment, one per row, -1 for none. */
-    static PassingRows of(List<LiveSegment> segments, List<int[]> numbers, IntPredicate passes) throws IOException {
+    /**
+     * Live rows whose number passes and whose place has all terms; {@code numbers}: per segment, one per row, -1 for none.
+     */
+    static PassingRows of(List<LiveSegment> segments, List<int[]> numbers, IntPredicate passes, List<String> place)
+            throws IOException {
         FilteredPlaces[] passing = new FilteredPlaces[segments.size()];
         for (int s = 0; s < passing.length; s++) {
             int[] ofRows = numbers.get(s);
@@ -31,6 +34,15 @@ public final class PassingRows {
             }
             for (int row : segments.get(s).deleted()) {
                 rows.clear(row);
+            }
+            for (String term : place) {
+                byte[] found = new byte[ofRows.length];
+                if (segments.get(s).words() != null) {
+                    segments.get(s).words().find(List.of(term), WordsFile.PLACE, found);
+                }
+                for (int row = rows.nextSetBit(0); row >= 0; row = rows.nextSetBit(row + 1)) {
+                    rows.set(row, found[row] != 0);
+                }
             }
             passing[s] = FilteredPlaces.among(segments.get(s).segment(), rows);
         }

@@ -2,6 +2,9 @@ package io.github.mcadmobile.engine.index;
 
 import io.github.mcadmobile.engine.McadException;
 import io.github.mcadmobile.engine.base.NativeLibrary;
+import io.github.mcadmobile.engine.words.Folding;
+import io.github.mcadmobile.engine.words.PhotoWords;
+import io.github.mcadmobile.engine.words.WordHit;
 import java.io.Closeable;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -9,8 +12,11 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.function.IntPredicate;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A photo index: a directory of immutable segments and a manifest that names the current ones, in the format that
@@ -122,10 +128,14 @@ public final class PhotoIndex implements Closeable {
      * an index of these photos alone. McadException if the rows are of another commit.
      */
     public Hits search(float[] query, int k, PassingRows rows) throws IOException {
+        return search(query, k, false, among(rows));
+    }
+
+    private Search among(PassingRows rows) throws McadException {
         if (!rows.isOf(segments)) {
             throw new McadException("The rows are of another commit of the index.", "Ask the index for them again.");
         }
-        return search(query, k, false, new Search(segments, rows.passing()));
+        return new Search(segments, rows.passing());
     }
 
     /** As above, among all photos; {@code exact} scores every photo instead of the scan's best candidates. */
@@ -135,10 +145,14 @@ public final class PhotoIndex implements Closeable {
 
     private synchronized Hits search(float[] query, int k, boolean exact, Search by) throws IOException {
         prepared(query, "The query");
+        checkCount(k);
+        return by.search(Kernel.rotated(query), k, exact);
+    }
+
+    private static void checkCount(int k) throws McadException {
         if (k < 1) {
             throw new McadException(k + " results were asked for.", "Ask for 1 or more.");
         }
-        return by.search(Kernel.rotated(query), k, exact);
     }
 
     /**
@@ -146,7 +160,12 @@ public final class PhotoIndex implements Closeable {
      * which mostly share segments.
      */
     public PassingRows rows(RowNumbers known, IntPredicate passes) throws IOException {
-        return PassingRows.of(segments, known.of(segments), passes);
+        return rows(known, passes, "");
+    }
+
+    /** As above, and that were taken at a place whose names have all these words. */
+    public synchronized PassingRows rows(RowNumbers known, IntPredicate passes, String place) throws IOException {
+        return PassingRows.of(segments, known.of(segments), passes, Folding.fold(place));
     }
 
     /** The stored embedding [dim] of a photo, or of a video's start, of about unit length; null if it is not indexed. */
@@ -161,6 +180,55 @@ public final class PhotoIndex implements Closeable {
         return null;
     }
 
+    /** Whether photos have words. */
+    public boolean hasWords() {
+        return segments.stream().anyMatch(live -> live.words() != null);
+    }
+
+    /**
+     * The {@code k} photos whose words match the largest share of a query, best first; of equal ones, those near an
+     * embedding of unit length, if one is given. Among {@code rows} only, unless they are null.
+     */
+    public synchronized List<WordHit> searchWords(String query, int k, @Nullable PassingRows rows, float @Nullable [] near)
+            throws IOException {
+        checkCount(k);
+        Search by = rows == null ? search : among(rows);
+        return new WordSearch(segments, query).search(k, by, near == null ? null : Kernel.rotated(near));
+    }
+
+    /** The cosines of photos, of which all are indexed, with an embedding of unit length. */
+    public synchronized float[] cosines(float[] query, List<String> paths) throws IOException {
+        float[] cosines = new float[paths.size()];
+        float[] rotated = Kernel.rotated(query);
+        for (LiveSegment live : segments) {
+            Map<Integer, Integer> own = new LinkedHashMap<>();
+            for (int i = 0; i < cosines.length; i++) {
+                int row = live.segment().paths.find(PathBytes.of(paths.get(i)));
+                if (row >= 0 && !live.isDeleted(row)) {
+                    own.put(row, i);
+                }
+            }
+            float[] found = Search.cosines(live, rotated, own.keySet().stream().mapToInt(Integer::intValue).toArray());
+            int next = 0;
+            for (int i : own.values()) {
+                cosines[i] = found[next++];
+            }
+        }
+        return cosines;
+    }
+
+    /** The words of a photo; null if the index lacks the photo, or has no words of it. */
+    public synchronized PhotoWords words(String path) throws IOException {
+        byte[] raw = PathBytes.of(path);
+        for (LiveSegment live : segments) {
+            int row = live.segment().paths.find(raw);
+            if (row >= 0 && !live.isDeleted(row)) {
+                return live.words() == null ? null : live.words().photos(row).get(0);
+            }
+        }
+        return null;
+    }
+
     /** Open the last commit on disk for changes. McadException if another writer is active. */
     public IndexWriter writer() throws IOException {
         return new IndexWriter(this);
@@ -169,7 +237,7 @@ public final class PhotoIndex implements Closeable {
     /** Read and check the whole commit. McadException names the damaged file. */
     public void verify() throws IOException {
         for (LiveSegment live : segments) {
-            live.segment().verify();
+            live.verify();
         }
     }
 
@@ -210,7 +278,7 @@ public final class PhotoIndex implements Closeable {
             try {
                 for (Manifest.Entry entry : manifest.segments()) {
                     Segment segment = Segment.open(directory.resolve(entry.file()));
-                    segments.add(new LiveSegment(segment, entry.deleted(), entry.candidates(), entry.prescan(), entry.cells()));
+                    segments.add(live(segment, entry, null));
                     Prescan prescan = entry.prescan();
                     if (prescan != null && (prescan.bits() % 64 != 0 || prescan.bits() >= segment.scanned)) {
                         throw segment.file.damaged("it does not have the " + prescan.bits() + " bits that its prescan needs");
@@ -221,6 +289,10 @@ public final class PhotoIndex implements Closeable {
                     }
                     if ((entry.cells() == null) != segment.places.areRows()) {
                         throw segment.file.damaged("it and the manifest differ over whether it has cells");
+                    }
+                    if (entry.words() != null) {
+                        WordsFile words = WordsFile.open(directory.resolve(entry.words()), segment);
+                        segments.set(segments.size() - 1, live(segment, entry, words));
                     }
                 }
                 return new Commit(manifest, segments);
@@ -239,9 +311,13 @@ public final class PhotoIndex implements Closeable {
         }
     }
 
+    private static LiveSegment live(Segment segment, Manifest.Entry entry, WordsFile words) {
+        return new LiveSegment(segment, entry.deleted(), entry.candidates(), entry.prescan(), entry.cells(), words);
+    }
+
     static void closeAll(List<LiveSegment> segments) throws IOException {
         for (LiveSegment live : segments) {
-            live.segment().close();
+            live.close();
         }
     }
 

@@ -50,10 +50,7 @@ final class Search {
         LiveSegment live = segments.get(s);
         Segment segment = live.segment();
         segment.file.checkSize();
-        if (filtered[s] == null) {
-            filtered[s] = FilteredPlaces.live(live);
-        }
-        int photos = filtered[s].count();
+        int photos = filtered(s).count();
         int count = live.candidates().of(photos, k);
         if (exact || count >= photos || segment.scanned == 0) {
             return new Candidates(filtered[s].all(), null, 0);
@@ -69,6 +66,34 @@ final class Search {
         int half = found.length / 2;
         return new Candidates(
             Arrays.copyOf(found, half), Arrays.copyOfRange(found, half, found.length), step);
+    }
+
+    /** The photos of a segment that may be found. */
+    FilteredPlaces filtered(int s) {
+        if (filtered[s] == null) {
+            filtered[s] = FilteredPlaces.live(segments.get(s));
+        }
+        return filtered[s];
+    }
+
+    /** The cosines of rows of a segment with a rotated query. */
+    static float[] cosines(LiveSegment live, float[] rotated, int[] rows) throws IOException {
+        if (rows.length == 0) {
+            return new float[0];
+        }
+        long[] order = new long[rows.length];
+        for (int i = 0; i < rows.length; i++) {
+            order[i] = (long) live.segment().places.of(rows[i]) << 32 | i;
+        }
+        Arrays.sort(order);
+        int[] places = Arrays.stream(order).mapToInt(key -> (int) (key >> 32)).toArray();
+        Candidates[] all = {new Candidates(places, null, 0)};
+        float[] found = new Search(List.of(live)).rescore(rotated, all, rows.length);
+        float[] cosines = new float[rows.length];
+        for (int i = 0; i < rows.length; i++) {
+            cosines[(int) order[i]] = found[i];
+        }
+        return cosines;
     }
 
     /** The places that a scan reads, as from, until, from, ...: the nearest cells that hold enough, or all. */

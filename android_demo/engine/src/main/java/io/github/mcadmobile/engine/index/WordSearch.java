@@ -1,0 +1,160 @@
+package io.github.mcadmobile.engine.index;
+
+import io.github.mcadmobile.engine.words.Folding;
+import io.github.mcadmobile.engine.words.Match;
+import io.github.mcadmobile.engine.words.PhotoWords;
+import io.github.mcadmobile.engine.words.Ranking;
+import io.github.mcadmobile.engine.words.WordHit;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/** Search by words: the share of a query's terms that each photo has. As mcad_mobile/engine/index/word_search.py. */
+final class WordSearch {
+    /** How well a term matches: not, with a wrong letter, as the start of a word, or as a whole. */
+    private static final float[] LIKENESS = {0, 0.5f, 0.7f, 1};
+    private static final int MARKS = 256;
+    private static final int MOST_TIED = 4096; // photos to compare with the query's embedding
+
+    private final List<LiveSegment> segments;
+    private final List<String> terms;
+    private final byte[] queries;
+    private final int groups;
+    /** How the photos of each segment match each group of terms, in two bits for each term. */
+    private final byte[][][] marks;
+    private final Map<String, Boolean> isLike = new HashMap<>();
+
+    private record Found(int segment, int row, float worth, float nearness) {}
+
+    WordSearch(List<LiveSegment> segments, String query) {
+        this.segments = segments;
+        terms = Ranking.termsToFind(query);
+        queries = WordsFile.queries(terms, WordsFile.ANY_SOURCE);
+        groups = (terms.size() + WordsFile.TERMS - 1) / WordsFile.TERMS;
+        marks = new byte[segments.size()][groups][];
+    }
+
+    /**
+     * The {@code k} photos that pass the filter of {@code by} whose words match the largest share of the query; of equal
+     * ones, those near a rotated embedding, unless it is null. Each term counts by its inverse document frequency, and
+     * as much as it is matched.
+     */
+    List<WordHit> search(int k, Search by, float[] near) throws IOException {
+        int[] counts = find();
+        int photos = segments.stream().mapToInt(LiveSegment::live).sum();
+        double[] idfs = new double[groups * WordsFile.TERMS];
+        double rarest = 0;
+        for (int term = 0; term < terms.size(); term++) {
+            idfs[term] = Math.max(0, Math.log((photos + 1) / (counts[term] + 0.5)));
+            rarest = counts[term] == 0 ? rarest : Math.max(rarest, idfs[term]);
+        }
+        double most = 0;
+        for (double idf : idfs) {
+            // A word that no photo has, such as "beach", counts no more than those that some have.
+            most += Math.min(idf, rarest);
+        }
+        float[] worths = new float[groups * MARKS];
+        for (int i = 0; i < worths.length; i++) {
+            double worth = 0;
+            for (int term = 0; term < WordsFile.TERMS; term++) {
+                worth += idfs[i / MARKS * WordsFile.TERMS + term] * LIKENESS[i % MARKS >> 2 * term & 3];
+            }
+            worths[i] = (float) worth;
+        }
+        List<WordHit> hits = new ArrayList<>();
+        for (Found found : best(k, by, near, worths)) {
+            LiveSegment live = segments.get(found.segment);
+            String path = PathBytes.toString(live.segment().paths.at(found.row));
+            List<Match> matches = matches(path, live.words().photos(found.row).get(0));
+            hits.add(new WordHit(path, found.worth / most, matches));
+        }
+        return hits;
+    }
+
+    /** Mark how photos match; how many live ones match each term. */
+    private int[] find() throws IOException {
+        int[] counts = new int[groups * WordsFile.TERMS];
+        for (int s = 0; s < marks.length; s++) {
+            LiveSegment live = segments.get(s);
+            for (int group = 0; group < groups; group++) {
+                int first = group * WordsFile.TERMS;
+                List<String> few = terms.subList(first, Math.min(first + WordsFile.TERMS, terms.size()));
+                byte[] found = new byte[live.segment().photos];
+                marks[s][group] = found;
+                int[] all = live.words() == null ? new int[0] : live.words().find(few, WordsFile.ANY_SOURCE, found);
+                for (int term = 0; term < all.length; term++) {
+                    counts[first + term] += all[term];
+                    for (int row : live.deleted()) {
+                        counts[first + term] -= (found[row] >> 2 * term & 3) == 0 ? 0 : 1;
+                    }
+                }
+                for (int row : live.deleted()) {
+                    found[row] = 0;
+                }
+            }
+        }
+        return counts;
+    }
+
+    private List<Found> best(int k, Search by, float[] near, float[] worths) throws IOException {
+        List<Found> all = new ArrayList<>();
+        for (int s = 0; s < marks.length; s++) {
+            int photos = segments.get(s).segment().photos;
+            int most = Math.min(k, photos);
+            int[] rows = new int[Math.min(k + (near == null ? 0 : MOST_TIED / marks.length), photos)];
+            float[] own = new float[rows.length];
+            int count = Kernel.rankWords(marks[s], worths, by.filtered(s).rowBits(), most, rows, own);
+            for (int i = 0; i < count; i++) {
+                all.add(new Found(s, rows[i], own[i], 0));
+            }
+        }
+        Comparator<Found> order = Comparator.comparing(found -> -found.worth);
+        all.sort(order);
+        if (all.size() <= k) {
+            return all;
+        }
+        float least = all.get(k - 1).worth;
+        for (int s = 0; near != null && s < marks.length; s++) {
+            int number = s;
+            int[] tied = all.stream().filter(found -> found.segment == number && found.worth == least)
+                .mapToInt(Found::row).toArray();
+            float[] cosines = Search.cosines(segments.get(s), near, tied);
+            int next = 0;
+            for (int i = 0; i < all.size(); i++) {
+                Found found = all.get(i);
+                if (found.segment == s && found.worth == least) {
+                    all.set(i, new Found(s, found.row, least, cosines[next++]));
+                }
+            }
+        }
+        all.sort(order.thenComparing(found -> -found.nearness));
+        return all.subList(0, k);
+    }
+
+    private List<Match> matches(String path, PhotoWords words) {
+        List<Match> found = new ArrayList<>();
+        for (PhotoWords.Line line : words.lines()) {
+            addMatch("text", line.text(), line.box(), found);
+        }
+        addMatch("name", path, List.of(), found);
+        for (String place : words.places()) {
+            addMatch("place", place, List.of(), found);
+        }
+        return found;
+    }
+
+    private void addMatch(String source, String line, List<Integer> box, List<Match> found) {
+        Set<String> distinct = new LinkedHashSet<>(Folding.fold(line));
+        distinct.removeIf(word -> !isLike.computeIfAbsent(
+            word, any -> Kernel.isLike(queries, any.getBytes(StandardCharsets.UTF_8))));
+        if (!distinct.isEmpty()) {
+            found.add(new Match(source, new ArrayList<>(distinct), line, box));
+        }
+    }
+}

@@ -1,0 +1,256 @@
+"""The words of photos in the Java engine: folded, kept, written and found as by Python."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import Channel, SearchEngine, open_index
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.words.folding import MOST_LETTERS, fold
+from mcad_mobile.engine.words.ranking import Match
+from mcad_mobile.engine.words.words_file import Line, PhotoWords
+from tests.android.engine.test_index import JavaIndex, names, unit
+from tests.android.engine.test_same_bytes import files
+from tests.engine.index.test_words import BOX, PLACES, TICKET
+from tests.support.index_embeddings import create
+from tests.support.probe import EngineError
+
+DIM = 64
+# Java 17 and phones know fewer characters than Python.
+OLD = unicodedata.ucd_3_2_0
+
+
+@pytest.fixture
+def java(probe, tmp_path: Path) -> JavaIndex:
+    return JavaIndex(probe, tmp_path / "index", tmp_path)
+
+
+def words_of(number: int) -> PhotoWords:
+    """Words as photos have them, of many scripts."""
+    chance = random.Random(number)
+    vocabulary = [
+        "Boarding",
+        "PASS",
+        "Größe",
+        "東京タワー",
+        "กรุงเทพ",
+        "हिन्दी",
+        "ΑΘΉΝΑΣ",
+        "12,40",
+        "a🏖b",
+    ]
+    left, top = chance.randrange(5000), chance.randrange(9000)
+    lines = []
+    for _ in range(chance.randrange(4)):
+        text = " ".join([*chance.choices(vocabulary, k=2), str(chance.randrange(3000))])
+        right = left + 90 * len(text)
+        lines.append(Line(text, box=(left, top, right, top, right, top + 400, left, top + 400)))
+        top = min(top + 600, 9500)
+    return PhotoWords(tuple(lines), PLACES if chance.random() < 0.3 else (), chance.random() < 0.8)
+
+
+def documents(words: dict[str, PhotoWords]) -> list[dict[str, Any]]:
+    """Words as the probe takes them."""
+    return [{"path": path, **msgspec.to_builtins(photo)} for path, photo in words.items()]
+
+
+@pytest.fixture
+def indexes(java: JavaIndex, tmp_path: Path) -> tuple[PhotoIndex, JavaIndex]:
+    """The same index of 3,000 photos, the last 100 of them with words, for Python and Java."""
+    index = create(tmp_path / "python", DIM)
+    with index.writer() as writer:
+        writer.add(names(2900), unit(2900, DIM))
+    with index.writer() as writer:
+        writer.add(names(100, "word"), unit(100, DIM, seed=1))
+        writer.set_words({path: words_of(i) for i, path in enumerate(names(100, "word"))})
+    shutil.copytree(tmp_path / "python", java.directory)
+    return index, java
+
+
+def change(
+    indexes: tuple[PhotoIndex, JavaIndex],
+    paths: list[str],
+    delete: list[str],
+    moves: dict[str, str],
+    words: dict[str, PhotoWords],
+) -> None:
+    """Commit changes to both; their files of words must be the same."""
+    index, java = indexes
+    rows, ends = unit(len(paths), DIM, seed=2), {"from": [*moves], "to": [*moves.values()]}
+    java.change(
+        paths,
+        rows,
+        delete=delete,
+        dim=DIM,
+        words=documents(words),
+        student=index.student_sha256,
+        **ends,
+    )
+    stamps = np.stack([np.arange(len(rows)), np.full(len(rows), 7)], axis=1).astype(np.uint32)
+    with index.writer() as writer:
+        writer.add(paths, rows, stamps)
+        writer.delete(delete)
+        writer.move([(old, new, (5, 6)) for old, new in moves.items()])
+        writer.set_words(words)
+    assert files(java.directory) == files(Path(index._directory))
+
+
+def test_words_are_folded_as_python_folds_them(probe) -> None:
+    assigned = [chr(i) for i in range(0x110000) if OLD.category(chr(i)) not in ("Cn", "Cs", "Co")]
+    texts = [
+        *("a" + "".join(assigned[at : at + 50]) for at in range(0, len(assigned), 50)),
+        *("/home/me/IMG_2024-05.jpg", "a" * 100, "𝔞" * 100, "語" * 5, "犬", "JR東日本line2", ""),
+        *("İstanbul ISPARTA ılık", "ΑΘΉΝΑΣ", "ｶﾞｲﾄﾞ ﬁn ½", "𠀀𠀁𠀂", "\udc80x\udcff"),
+    ]
+    answer = probe.ask("fold", texts=texts)
+    assert [
+        (text, terms) for text, terms in zip(texts, answer, strict=True) if terms != fold(text)
+    ] == []
+    assert max(len(term) for terms in answer for term in terms) == MOST_LETTERS
+
+
+def test_what_python_wrote_is_read(indexes) -> None:
+    index, java = indexes
+    java.read(verify=True)
+    paths = [*names(100, "word"), names(1)[0], "nobody"]
+    answer = java._probe.ask("index_words", index=java.directory, paths=paths)
+    assert answer[-2:] == [None, None]
+    assert [msgspec.convert(photo, PhotoWords) if photo else None for photo in answer] == [
+        index.words(path) for path in paths
+    ]
+
+
+def test_java_writes_words_as_python_does_when_it_adds_deletes_moves_and_merges(indexes) -> None:
+    old = names(100, "word")
+    moves = {old[1]: "Urlaub/Größe.jpg", old[2]: old[2], names(1)[0]: "z/東京タワー.jpg"}
+    added = {"new/ticket.jpg": TICKET, old[5]: words_of(7)}
+    change(indexes, ["new/ticket.jpg", "clip.mp4#t=0.000"], [old[0]], moves, added)
+    long = PhotoWords((Line("x\ny " * 400_000, box=BOX), Line("z")), ("p" * 2000,) * 70)
+    change(indexes, [], [], {"new/ticket.jpg": "moved.jpg"}, {names(9)[8]: long, "nobody": TICKET})
+    change(indexes, names(1500, "more"), names(1500)[200:], {}, {})
+    index, java = indexes
+    java.read(verify=True)
+    assert index.words("moved.jpg") == TICKET
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "link", "segment", "checksum"])
+def test_a_damaged_file_of_words_is_an_error(indexes, damage: str) -> None:
+    _, java = indexes
+    (file,) = java.directory.glob("*.mcw")
+    data = bytearray(file.read_bytes())
+    file.unlink()
+    if damage == "link":
+        file.symlink_to(java.directory / "manifest.json")
+    elif damage != "gone":
+        data[{"segment": 12}.get(damage, 300)] ^= 1
+        file.write_bytes(data[: {"cut": 1000, "empty": 0}.get(damage)])
+    with pytest.raises(EngineError, match=r"words-.* is damaged") as error:
+        java.read(verify=damage == "checksum")
+    assert error.value.kind == "DAMAGED"
+    if damage == "checksum":  # and no commit takes it over
+        with pytest.raises(EngineError, match=r"words-.* is damaged"):
+            java.change(names(1500, "more"), unit(1500, DIM), delete=names(1500), dim=DIM)
+
+
+def test_no_hostile_file_of_words_ends_the_process(indexes) -> None:
+    _, java = indexes
+    (file,) = java.directory.glob("*.mcw")
+    good, chance, read = file.read_bytes(), random.Random(1), 0
+    for _ in range(200):
+        data = bytearray(good)
+        for _ in range(chance.choice([1, 3, 30])):
+            data[chance.randrange(20, len(data))] = chance.randrange(256)
+        file.write_bytes(data)
+        try:
+            java._probe.ask("index_words", index=java.directory, paths=names(100, "word"))
+            read += 1
+        except EngineError as error:
+            assert error.kind == "DAMAGED"
+    assert 0 < read < 200
+
+
+QUERIES = (
+    *("boarding", "BOARDING pass", "boardimg pass 12,40", "boar", "gross", "東京", "タワー กรุง"),
+    *("a beach in Lisbon", "portugal", "the of", "zebra", "hindi हिन्दी αθήνας 12 40 lisboa grosse"),
+    *(
+        "pass " + " ".join(map(str, range(100, 1000, 90))),
+        "photo 000007",
+        "a dog on the beach",
+        "…",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def searched(bundle: Bundle, tmp_path_factory) -> PhotoIndex:
+    """Photos with words in three segments, some without, some deleted, and a video's moments."""
+    index = open_index(bundle, tmp_path_factory.mktemp("searched") / "index", create=True)
+    paths = [*names(600), "clip.mp4#t=0.000", "clip.mp4#t=5.000"]
+    rows = unit(len(paths), bundle.dim)
+    for part in (slice(500), slice(500, 590), slice(590, None)):
+        with index.writer() as writer:
+            writer.add(paths[part], rows[part])
+            if part.start != 500:
+                writer.set_words({path: words_of(paths.index(path)) for path in paths[part]})
+    with index.writer() as writer:
+        writer.delete(names(600)[:400:9])
+    return index
+
+
+@pytest.mark.parametrize("by", [None, "content", "words"])
+@pytest.mark.parametrize("place", [None, "lisboa Portugal"])
+def test_java_finds_by_words_what_python_finds_in_the_same_order(
+    probe, bundle: Bundle, searched: PhotoIndex, by: Channel | None, place: str | None
+) -> None:
+    among = {} if place is None else {"place": place}
+    rows, engine, matched = PhotoIndex.filter(**among), SearchEngine(bundle), 0
+    answers = probe.ask(
+        "search",
+        **{"bundle": bundle.directory, "index": searched._directory, "queries": QUERIES, "k": 12},
+        **{"by": "BOTH" if by is None else by.upper(), **among},
+    )
+    for query, found in zip(QUERIES, answers, strict=True):
+        expected = engine.search(searched, query, k=12, rows=rows, by=by).results
+        assert found["paths"] == [result.path for result in expected], query
+        assert found["scores"] == pytest.approx([result.score for result in expected], abs=1e-3)
+        for of, result in zip(found["matched"], expected, strict=True):
+            assert [
+                Match(
+                    **{**match, "words": tuple(match["words"]), "box": tuple(match["box"]) or None}
+                )
+                for match in of
+            ] == [*result.matched]
+            matched += len(of)
+    assert (matched > 30) == (by != "content")
+
+
+def test_words_are_not_found_in_an_index_that_has_none(
+    probe, bundle: Bundle, searched: PhotoIndex, tmp_path: Path
+) -> None:
+    index = open_index(bundle, tmp_path / "index", create=True)
+    for directory, query, message in (
+        (index._directory, "a", "holds no words"),
+        (searched._directory, " ", "has no words"),
+    ):
+        with pytest.raises(EngineError, match=message):
+            probe.ask(
+                "search", bundle=bundle.directory, index=directory, queries=[query], k=5, by="WORDS"
+            )
+    with pytest.raises(EngineError, match="0 results were asked for"):
+        probe.ask(
+            "search",
+            bundle=bundle.directory,
+            index=searched._directory,
+            queries=["a"],
+            k=0,
+            by="WORDS",
+        )
