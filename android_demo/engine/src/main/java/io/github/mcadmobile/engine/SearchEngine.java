@@ -198,29 +198,19 @@ public final class SearchEngine implements AutoCloseable {
         }
         typicalPhotos(); // loaded before the query is timed
         return (embedding, found, asked) -> {
-            Map<String, WordHit> hits = new LinkedHashMap<>();
-            for (WordHit hit : index.searchWords(query, asked, rows, embedding)) {
-                hits.put(hit.path(), hit);
-            }
-            Map<String, Float> scores = new LinkedHashMap<>();
+            Map<String, Result> known = new LinkedHashMap<>();
             for (Result result : found) {
-                scores.put(result.path(), result.score());
-            }
-            List<String> more = new ArrayList<>(hits.keySet());
-            more.removeAll(scores.keySet());
-            float[] cosines = index.cosines(embedding, more);
-            for (int i = 0; i < cosines.length; i++) {
-                scores.put(more.get(i), cosines[i]);
+                known.put(result.path, result);
             }
             double spread = spread(embedding);
-            Map<String, Double> worths = new HashMap<>();
-            List<Result> ranked = new ArrayList<>();
-            for (Map.Entry<String, Float> known : scores.entrySet()) {
-                WordHit hit = hits.get(known.getKey());
-                worths.put(known.getKey(), known.getValue() + (hit == null ? 0 : Ranking.gain(hit.share(), spread)));
-                ranked.add(new Result(known.getKey(), known.getValue(), hit == null ? List.of() : hit.matches()));
+            Map<String, Double> gains = new HashMap<>();
+            for (WordHit hit : index.searchWords(query, asked, rows, embedding)) {
+                float cosine = known.containsKey(hit.path()) ? known.get(hit.path()).score : hit.cosine();
+                known.put(hit.path(), new Result(hit.path(), cosine, hit.matches()));
+                gains.put(hit.path(), Ranking.gain(hit.share(), spread));
             }
-            ranked.sort(Comparator.comparing((Result result) -> worths.get(result.path())).reversed());
+            List<Result> ranked = new ArrayList<>(known.values());
+            ranked.sort(Comparator.comparing(result -> -result.score - gains.getOrDefault(result.path, 0.0)));
             return ranked;
         };
     }

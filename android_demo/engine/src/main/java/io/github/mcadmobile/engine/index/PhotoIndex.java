@@ -12,9 +12,7 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.function.IntPredicate;
 import org.jspecify.annotations.Nullable;
 
@@ -194,27 +192,6 @@ public final class PhotoIndex implements Closeable {
         checkCount(k);
         Search by = rows == null ? search : among(rows);
         return new WordSearch(segments, query).search(k, by, near == null ? null : Kernel.rotated(near));
-    }
-
-    /** The cosines of photos, of which all are indexed, with an embedding of unit length. */
-    public synchronized float[] cosines(float[] query, List<String> paths) throws IOException {
-        float[] cosines = new float[paths.size()];
-        float[] rotated = Kernel.rotated(query);
-        for (LiveSegment live : segments) {
-            Map<Integer, Integer> own = new LinkedHashMap<>();
-            for (int i = 0; i < cosines.length; i++) {
-                int row = live.segment().paths.find(PathBytes.of(paths.get(i)));
-                if (row >= 0 && !live.isDeleted(row)) {
-                    own.put(row, i);
-                }
-            }
-            float[] found = Search.cosines(live, rotated, own.keySet().stream().mapToInt(Integer::intValue).toArray());
-            int next = 0;
-            for (int i : own.values()) {
-                cosines[i] = found[next++];
-            }
-        }
-        return cosines;
     }
 
     /** The words of a photo; null if the index lacks the photo, or has no words of it. */

@@ -8,6 +8,7 @@ import io.github.mcadmobile.engine.words.WordHit;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.LinkedHashSet;
@@ -30,7 +31,7 @@ final class WordSearch {
     private final byte[][][] marks;
     private final Map<String, Boolean> isLike = new HashMap<>();
 
-    private record Found(int segment, int row, float worth, float nearness) {}
+    private record Found(int segment, int row, float worth, float cosine) {}
 
     WordSearch(List<LiveSegment> segments, String query) {
         this.segments = segments;
@@ -72,7 +73,7 @@ final class WordSearch {
             LiveSegment live = segments.get(found.segment);
             String path = PathBytes.toString(live.segment().paths.at(found.row));
             List<Match> matches = matches(path, live.words().photos(found.row).get(0));
-            hits.add(new WordHit(path, found.worth / most, matches));
+            hits.add(new WordHit(path, found.worth / most, found.cosine, matches));
         }
         return hits;
     }
@@ -102,39 +103,22 @@ final class WordSearch {
         return counts;
     }
 
+    /** Of those that tie for the last place, those near the embedding. */
     private List<Found> best(int k, Search by, float[] near, float[] worths) throws IOException {
         List<Found> all = new ArrayList<>();
         for (int s = 0; s < marks.length; s++) {
             int photos = segments.get(s).segment().photos;
-            int most = Math.min(k, photos);
             int[] rows = new int[Math.min(k + (near == null ? 0 : MOST_TIED / marks.length), photos)];
             float[] own = new float[rows.length];
-            int count = Kernel.rankWords(marks[s], worths, by.filtered(s).rowBits(), most, rows, own);
+            int count = Kernel.rankWords(marks[s], worths, by.filtered(s).rowBits(), Math.min(k, photos), rows, own);
+            float[] cosines = near == null ? new float[count]
+                : Search.cosines(segments.get(s), near, Arrays.copyOf(rows, count));
             for (int i = 0; i < count; i++) {
-                all.add(new Found(s, rows[i], own[i], 0));
+                all.add(new Found(s, rows[i], own[i], cosines[i]));
             }
         }
-        Comparator<Found> order = Comparator.comparing(found -> -found.worth);
-        all.sort(order);
-        if (all.size() <= k) {
-            return all;
-        }
-        float least = all.get(k - 1).worth;
-        for (int s = 0; near != null && s < marks.length; s++) {
-            int number = s;
-            int[] tied = all.stream().filter(found -> found.segment == number && found.worth == least)
-                .mapToInt(Found::row).toArray();
-            float[] cosines = Search.cosines(segments.get(s), near, tied);
-            int next = 0;
-            for (int i = 0; i < all.size(); i++) {
-                Found found = all.get(i);
-                if (found.segment == s && found.worth == least) {
-                    all.set(i, new Found(s, found.row, least, cosines[next++]));
-                }
-            }
-        }
-        all.sort(order.thenComparing(found -> -found.nearness));
-        return all.subList(0, k);
+        all.sort(Comparator.comparing(Found::worth).thenComparing(Found::cosine).reversed());
+        return all.subList(0, Math.min(k, all.size()));
     }
 
     private List<Match> matches(String path, PhotoWords words) {
