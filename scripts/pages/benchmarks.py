@@ -125,8 +125,7 @@ def kernels() -> list[str]:
         f"thread of {result['machine']['cpu']} with {result['machine']['cores']} cores. Java and "
         f"Python took turns in one run, at a load average of {result['load_average']:.1f}. "
         f"The goal is {setup['limit_ms']} ms with {setup['heap_limit_mib']} MB of heap: {p50} at "
-        "the median, "
-        f"{p99} at p99. The JVM's heap takes {jni['heap_mib']:.1f} MiB, its PSS is "
+        f"the median, {p99} at p99. The JVM's heap takes {jni['heap_mib']:.1f} MiB, its PSS is "
         f"{jni['pss_mib']:.0f} MiB, and opening the index takes {jni['open_ms']:.1f} ms. Both find "
         "the same photos. Re-run: `python -m benchmarks.kernels`.",
         kernels_benchmark.table(result),

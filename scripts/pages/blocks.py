@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import export_matrix, main_job, recall
+from benchmarks import export_matrix, main_job, onnx_students, recall
 from benchmarks.main_job import processor_of
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.students.weights_licences import published_weights
@@ -58,6 +58,12 @@ def decisions() -> list[str]:
     titles = {path.name: path.read_text("utf-8").partition("\n")[0] for path in records}
     lines = [f"- [{t[6:].replace(':', '.', 1)}]({name})" for name, t in titles.items()]
     return ["", *lines, ""]
+
+
+def onnx_students_table() -> list[str]:
+    found = stored("onnx_students")
+    machine = processor_of(found[0]["device"])
+    return ["", *onnx_students.table(found), "", made_with(found, machine), ""]
 
 
 def student_card() -> dict[str, list[str]]:
@@ -162,6 +168,7 @@ BLOCKS: dict[str, Callable[[], dict[str, list[str]]]] = {
         "models": models_table(export_matrix.stored()),
         "refused": refused_table(),
     },
+    "docs/python.md": lambda: {"onnx_students": onnx_students_table()},
     "docs/targets.md": lambda: {"export_matrix": matrix_table(), "qualcomm": qualcomm_table()},
     "models/mcad-s/README.md": student_card,
 }
