@@ -112,7 +112,7 @@ final class StartPage {
         List<SearchEngine.Result> results = new ArrayList<>();
         for (PhotoLibrary.Item item : recent) {
             results.add(new SearchEngine.Result(item.path(), 0, Collections.emptyList(),
-                item.isVideo() ? 0 : Moments.NONE, Collections.emptyList()));
+                item.isVideo() ? 0 : Moments.NONE, Collections.emptyList(), Collections.emptyList()));
         }
         grid.show(new SearchEngine.Found(results, Collections.emptyMap(), false, Collections.emptyList()));
         screen.findViewById(R.id.month).setVisibility(recent.isEmpty() ? View.GONE : View.VISIBLE);
