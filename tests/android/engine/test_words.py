@@ -11,18 +11,24 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Channel, SearchEngine, open_index
 from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.photos.coordinates import coordinates
 from mcad_mobile.engine.words.folding import MOST_LETTERS, fold
 from mcad_mobile.engine.words.ranking import Match
 from mcad_mobile.engine.words.words_file import Line, PhotoWords
 from tests.android.engine.test_index import JavaIndex, names, unit
 from tests.android.engine.test_same_bytes import files
 from tests.engine.index.test_words import BOX, PLACES, TICKET
+from tests.engine.words.test_places import write_table
 from tests.support.index_embeddings import create
+from tests.support.phone import OWN, App, FakePhone
 from tests.support.probe import EngineError
+from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_reader import with_reader
 
 DIM = 64
 # Java 17 and phones know fewer characters than Python.
@@ -254,3 +260,134 @@ def test_words_are_not_found_in_an_index_that_has_none(
             k=0,
             by="WORDS",
         )
+
+
+def with_coordinates(path: Path, gps: dict[int, Any], orientation: int = 6) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif.get_ifd(0x8825).update(gps)
+    Image.new("RGB", (32, 24)).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize(
+    "gps",
+    [
+        {1: "N", 2: (38.0, 42.0, 35.9), 3: "W", 4: (9.0, 8.0, 22.1)},
+        {1: "S", 2: (33.0, 51.0, 0.0), 3: "E", 4: (151.0, 12.0, 30.5)},
+        {2: (38.0, 42.0, 0.0), 4: (9.0, 8.0, 0.0)},
+        {1: "N", 2: (91.0, 0.0, 0.0), 3: "W", 4: (9.0, 8.0, 22.1)},
+        {1: "N", 2: (0.0, 0.0, 0.0), 3: "W", 4: (0.0, 0.0, 0.0)},
+        {1: "N", 2: (38.0, 42.0), 3: "W", 4: (9.0, 8.0, 22.1)},
+        {1: "N", 3: "W", 4: (9.0, 8.0, 22.1)},
+        {},
+    ],
+)
+def test_coordinates_are_read_as_python_reads_them(
+    probe, tmp_path: Path, suffix: str, gps: dict[int, Any]
+) -> None:
+    photo = with_coordinates(tmp_path / f"photo.{suffix}", gps)
+    expected = coordinates(photo.read_bytes())
+    assert probe.ask("coordinates", photo=photo) == (
+        [] if expected is None else pytest.approx([*expected])
+    )
+    assert probe.ask("orientation", photo=photo)["value"] == 6
+
+
+def test_no_exif_ends_the_process(probe, tmp_path: Path) -> None:
+    gps = {1: "N", 2: (38.0, 42.0, 35.9), 3: "W", 4: (9.0, 8.0, 22.1)}
+    photo, chance = with_coordinates(tmp_path / "photo.jpg", gps), random.Random(1)
+    good = photo.read_bytes()
+    for _ in range(300):
+        data = bytearray(good[: chance.choice([chance.randrange(22, 250), 250])])
+        for _ in range(3):
+            data[chance.randrange(20, len(data))] = chance.randrange(256)
+        photo.write_bytes(data)
+        at = probe.ask("coordinates", photo=photo)
+        assert not at or (abs(at[0]) <= 90 and abs(at[1]) <= 180)
+
+
+def test_places_are_those_that_python_finds(probe, tmp_path: Path) -> None:
+    chance = random.Random(4)
+    cities = [
+        (
+            chance.uniform(-89, 89),
+            chance.choice([chance.uniform(-180, 180), 179.99]),
+            chance.uniform(0, 60),
+            f"C{n}\tÇ{n}",
+        )
+        for n in range(3000)
+    ]
+    regions = " ".join(f"R{n}" for n in range(3000))
+    places, file = write_table(tmp_path / "table", cities, regions), tmp_path / "table"
+    points = [(chance.uniform(-90, 90), chance.uniform(-180, 180)) for _ in range(2000)]
+    points += [(north + chance.gauss(0, 0.2), east) for north, east, *_ in cities[:1000]]
+    points += [(90, 0), (-90, 180), (0, -180), (0, 180)]
+    points = [(max(-90, min(90, north)), east) for north, east in points]
+
+    def ask(*points: tuple[float, float]) -> list[list[str]]:
+        asked = [{"north": north, "east": east} for north, east in points]
+        answer: list[list[str]] = probe.ask("places", table=file, points=asked)
+        return answer
+
+    found = [[*places.near(*point)] for point in points]
+    assert ask(*points) == found
+    assert sum(map(bool, found)) > 1000
+    whole = file.read_bytes()
+    for data in (b"", whole[:7], whole[:15], whole[:1000], whole[:-9000], b"X" + whole):
+        file.write_bytes(data)
+        with pytest.raises(EngineError, match=r"table of places .* is damaged"):
+            ask((1, 1))
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(20):
+            data[chance.choice([chance.randrange(40), chance.randrange(len(data))])] = (
+                chance.randrange(256)
+            )
+        file.write_bytes(data)
+        try:
+            ask(*points[2000:2050])
+        except EngineError as error:
+            assert error.kind == "BUNDLE"
+
+
+def test_an_app_finds_photos_by_the_names_of_files_and_albums_and_by_place(
+    probe, tmp_path: Path, phone: FakePhone
+) -> None:
+    bundle = with_reader(make_tiny_bundle(tmp_path / "words"))
+    app = App(probe, bundle, phone)
+    names = [
+        "DCIM/Camera/IMG_1.png",
+        "Pictures/Urlaub/Grand-PLACE.png",
+        "Pictures/Urlaub/map.png",
+        "a.png",
+    ]
+    phone.take(*names)
+    gps = {1: "N", 2: (38.0, 42.0, 36.0), 3: "W", 4: (9.0, 8.0, 24.0)}
+    with_coordinates(phone.folder / OWN / names[2], gps)
+    app.index()
+    paths = {name: phone.path(name) for name in names}
+
+    def found(words: str, **among: str) -> dict[str, Any]:
+        answer = app.ask("search", words=words, k=4, by="WORDS", **among)
+        return dict(zip(answer["paths"], answer["matched"], strict=True))
+
+    assert found("pláce") == {paths[names[1]]: [f"name: {names[1]}"]}
+    assert {*found("urlaub")} == {paths[names[1]], paths[names[2]]}
+    assert found("media") == {}  # of MediaStore's addresses
+    assert found("lissabon") == {}
+    assert found("portugal") == {paths[names[2]]: ["place: Portugal"]}
+    assert {*found("urlaub", place="lisbon portugal")} == {paths[names[2]]}
+    both = app.ask("search", words="map a dog", k=4)
+    assert both["paths"][0] == paths[names[2]]
+    assert app.ask("search", words="a dog", k=4, place="Lisbon")["paths"] == [paths[names[2]]]
+    phone.renumber(version="2")
+    app.index()
+    moved = phone.path(names[2])
+    assert moved != paths[names[2]]
+    assert {*found("portugal")} == {moved}
+    assert open_index(bundle, app.index_directory).words(moved) == PhotoWords(
+        places=("Lisbon", "Lisboa", "Lisbon District", "Portugal")
+    )
+    app.close()

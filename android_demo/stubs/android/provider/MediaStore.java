@@ -4,6 +4,7 @@ import io.github.mcadmobile.stubs.Unset;
 
 public class MediaStore {
     public static final String ACTION_PICK_IMAGES = Unset.object();
+    public static native android.net.Uri setRequireOriginal(android.net.Uri photo);
     public static native String getVersion(android.content.Context context);
     public static native String getVersion(android.content.Context context, String volume);
     public static native android.app.PendingIntent createTrashRequest(
@@ -28,6 +29,7 @@ public class MediaStore {
             public static final String MIME_TYPE = Unset.object();
             public static final String DATE_TAKEN = Unset.object();
             public static final String RELATIVE_PATH = Unset.object();
+            public static final String DISPLAY_NAME = Unset.object();
             public static final String DATA = Unset.object();
             public static native android.net.Uri getContentUri(String volume);
         }

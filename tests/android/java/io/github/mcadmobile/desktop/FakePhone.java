@@ -137,6 +137,21 @@ final class FakePhone implements PhotoLibrary {
     }
 
     @Override
+    public Map<String, String> names(List<String> paths) throws IOException {
+        Map<String, String> names = new LinkedHashMap<>();
+        for (JsonFields volume : document().objects("volumes")) {
+            JsonFields photos = volume.object("photos");
+            for (String path : paths) {
+                String id = path.substring(path.lastIndexOf('/') + 1);
+                if (MediaPath.volume(path).equals(volume.string("name")) && photos.has(id)) {
+                    names.put(path, photos.string(id).replaceAll(".*/" + volume.string("name") + "/", ""));
+                }
+            }
+        }
+        return names;
+    }
+
+    @Override
     public void checkAccess() throws IOException {
         if (!document().flag("access")) {
             throw new McadException(McadException.Kind.ACCESS, "The app may not see photos.", "Allow it.", null);

@@ -216,7 +216,8 @@ final class LifeProbe {
                 return hot(request);
             case "search":
                 search.stackDuplicates(request.has("same") ? (float) request.number("same") : 2);
-                return found(search.search(request.string("words"), request.integer("k", 1, 1 << 20), filter(request)));
+                return found(search.search(request.string("words"), request.integer("k", 1, 1 << 20), filter(request),
+                    SearchEngine.Channel.valueOf(request.has("by") ? request.string("by") : "BOTH")));
             case "parts": {
                 List<QueryPart> parts = new ArrayList<>();
                 for (JsonFields part : request.objects("parts")) {
@@ -656,7 +657,8 @@ final class LifeProbe {
             request.has("folders") ? new HashSet<>(request.list("folders", String.class)) : Collections.emptySet(),
             request.has("from_ms") ? request.integer("from_ms") : Long.MIN_VALUE,
             request.has("until_ms") ? request.integer("until_ms") : Long.MAX_VALUE,
-            Filter.Kind.valueOf(request.has("kind") ? request.string("kind") : "ANY"));
+            Filter.Kind.valueOf(request.has("kind") ? request.string("kind") : "ANY"),
+            request.has("place") ? request.string("place") : "");
     }
 
     private Object state() {
@@ -673,13 +675,15 @@ final class LifeProbe {
         List<Object> scores = new ArrayList<>();
         List<Object> copies = new ArrayList<>();
         List<Object> moments = new ArrayList<>();
+        List<Object> matched = new ArrayList<>();
         for (SearchEngine.Result result : found.results()) {
             paths.add(result.path());
             scores.add(result.score());
             copies.add(result.copies());
             moments.add(result.atMs() < 0 ? null : result.moments());
+            matched.add(result.matched().stream().map(match -> match.source() + ": " + match.line()).toArray());
         }
-        return JsonFields.of("paths", paths, "scores", scores, "copies", copies, "moments", moments, "truncated", found.truncated(), "unknown",
+        return JsonFields.of("paths", paths, "scores", scores, "copies", copies, "moments", moments, "matched", matched, "truncated", found.truncated(), "unknown",
             found.unknown());
     }
 

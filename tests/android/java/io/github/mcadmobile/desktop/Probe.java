@@ -23,6 +23,7 @@ import io.github.mcadmobile.engine.towers.TowerProbe;
 import io.github.mcadmobile.engine.words.Folding;
 import io.github.mcadmobile.engine.words.Match;
 import io.github.mcadmobile.engine.words.PhotoWords;
+import io.github.mcadmobile.engine.words.Places;
 import io.github.mcadmobile.gallery.ScreenProbe;
 import java.io.BufferedReader;
 import java.io.ByteArrayInputStream;
@@ -97,6 +98,16 @@ final class Probe {
                 Path turned = Paths.get(request.string("photo"));
                 return JsonFields.of("value", Exif.orientation(Files.newInputStream(turned)), "read",
                     Exif.isRead(Files.newInputStream(turned)));
+            case "coordinates":
+                double[] at = Exif.coordinates(Files.newInputStream(Paths.get(request.string("photo"))));
+                return at == null ? List.of() : List.of(at[0], at[1]);
+            case "places":
+                Places places = new Places(Paths.get(request.string("table")));
+                List<Object> near = new ArrayList<>();
+                for (JsonFields point : request.objects("points")) {
+                    near.add(places.near(point.number("north"), point.number("east")));
+                }
+                return near;
             case "photo_bytes":
                 return photoBytes(request);
             case "upright":

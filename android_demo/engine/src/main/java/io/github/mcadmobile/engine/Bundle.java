@@ -107,6 +107,10 @@ public final class Bundle {
     public final TokenizerSpec tokenizer;
     public final TableRecord tokenTable;
     public final FileRecord sample;
+    /** Whether photos' words are to be known. */
+    public final boolean hasReader;
+    /** The table of places; null if there is none. */
+    public final @Nullable FileRecord places;
     private volatile @Nullable Boolean english;
 
     private Bundle(Path directory, JsonFields data) throws McadException {
@@ -131,6 +135,8 @@ public final class Bundle {
         tokenTable = new TableRecord(record(table.object("file")), table.integer("tokens", 1, 1 << 24),
             table.integer("width", 1, 1 << 14), bits);
         sample = record(data.object("sample"));
+        hasReader = data.has("reader");
+        places = hasReader && data.object("reader").has("places") ? record(data.object("reader").object("places")) : null;
     }
 
     /**
@@ -190,12 +196,15 @@ public final class Bundle {
         return name.equals("image") ? image : text;
     }
 
-    /** All files that bundle.json names, but not the licence's text; a file named twice appears twice. */
+    /** All files that bundle.json names, but not licences and what reads text; a file named twice appears twice. */
     public List<FileRecord> files() {
         List<FileRecord> found = new ArrayList<>();
         found.add(tokenizer.file());
         found.add(tokenTable.file());
         found.add(sample);
+        if (places != null) {
+            found.add(places);
+        }
         for (Tower tower : new Tower[] {image, text}) {
             for (Rung rung : tower.rungs()) {
                 found.addAll(rung.files());

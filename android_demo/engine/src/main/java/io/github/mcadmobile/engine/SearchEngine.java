@@ -7,16 +7,20 @@ import io.github.mcadmobile.engine.index.Hits;
 import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.engine.index.PassingRows;
 import io.github.mcadmobile.engine.index.PhotoIndex;
+import io.github.mcadmobile.engine.photos.Exif;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
 import io.github.mcadmobile.engine.text.Tokenizer;
 import io.github.mcadmobile.engine.towers.Ladder;
 import io.github.mcadmobile.engine.towers.Quarantine;
 import io.github.mcadmobile.engine.towers.Tower;
 import io.github.mcadmobile.engine.words.Match;
+import io.github.mcadmobile.engine.words.PhotoWords;
+import io.github.mcadmobile.engine.words.Places;
 import io.github.mcadmobile.engine.words.Ranking;
 import io.github.mcadmobile.engine.words.WordHit;
 import java.io.File;
 import java.io.IOException;
+import java.io.InputStream;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
@@ -81,6 +85,7 @@ public final class SearchEngine implements AutoCloseable {
     private final Quarantine quarantine;
     private final Set<String> used = new HashSet<>();
     private Npy typicalPhotos;
+    private Places places;
     private Tokenizer tokenizer;
     private Ladder.LoadedRung text;
     private Ladder.LoadedRung image;
@@ -143,6 +148,21 @@ public final class SearchEngine implements AutoCloseable {
     public float[] embedPixels(float[] pixels) throws IOException {
         return withQuarantine("image", imageTower(),
             () -> Vectors.normalized(imageTower().tower().run(Collections.singletonMap("pixels", pixels))));
+    }
+
+    /** The words that a photo has before it is read: those of its place. Null if the bundle reads no words. */
+    public @Nullable PhotoWords wordsOf(PhotoDecoder.Source photo) throws IOException {
+        if (!bundle.hasReader) {
+            return null;
+        }
+        double[] at = null;
+        if (bundle.places != null) {
+            places = places == null ? new Places(bundle.path(bundle.places)) : places;
+            try (InputStream in = photo.open()) {
+                at = Exif.coordinates(in);
+            }
+        }
+        return new PhotoWords(List.of(), at == null ? List.of() : places.near(at[0], at[1]), false);
     }
 
     /** Embed a photo file: [dim] float32, of unit length. IOException if it cannot be read or decoded. */

@@ -6,6 +6,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.function.Supplier;
 
@@ -110,6 +111,11 @@ final class ChosenPhotos implements PhotoLibrary {
     @Override
     public Set<String> visible(List<String> paths) throws IOException {
         return all.visible(paths);
+    }
+
+    @Override
+    public Map<String, String> names(List<String> paths) throws IOException {
+        return all.names(paths);
     }
 
     @Override

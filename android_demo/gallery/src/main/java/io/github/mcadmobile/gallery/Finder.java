@@ -169,7 +169,7 @@ final class Finder implements Closeable {
             rowNumbers = new RowNumbers(metadata::number);
             numbered = metadata;
         }
-        PassingRows rows = open.rows(rowNumbers, number -> metadata.passes(number, filter, chosen));
+        PassingRows rows = open.rows(rowNumbers, number -> metadata.passes(number, filter, chosen), filter.place());
         cachedRows = new CachedRows(open, metadata, filter, chosen, rows);
         return rows;
     }

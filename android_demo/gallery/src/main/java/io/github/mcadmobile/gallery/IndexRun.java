@@ -8,6 +8,7 @@ import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.engine.index.PhotoIndex;
 import io.github.mcadmobile.engine.photos.PhotoBytes;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
+import io.github.mcadmobile.engine.words.PhotoWords;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -159,6 +160,7 @@ public final class IndexRun {
 
     private Outcome run(PhotoIndex index, Conditions conditions, Progress progress, boolean rebuilt)
             throws IOException {
+        index.nameBy(library::names);
         added = 0;
         moved = 0;
         skipped.clear();
@@ -334,8 +336,12 @@ public final class IndexRun {
             skipped.add(item);
             return;
         }
+        PhotoWords words = item.isVideo() ? null : engine.wordsOf(source);
         for (Map.Entry<String, float[]> row : rows.entrySet()) {
             writer.add(row.getKey(), row.getValue(), stamp, content);
+            if (words != null) {
+                writer.setWords(row.getKey(), words);
+            }
         }
         writer.recordFiller(engine.imageTower().toString());
         added++;

@@ -26,7 +26,7 @@ final class InstalledStudents {
     private static final String INDEX = "index-";
 
     /** A student and the photos that it has embedded. */
-    record Student(Bundle bundle, Quarantine quarantine, Path index) {
+    record Student(Bundle bundle, Quarantine quarantine, Path index, PhotoLibrary library) {
         /** The caller closes it. */
         SearchEngine newEngine(int threads, boolean bulk, PhotoSearch.Setup setup) {
             return new SearchEngine(
@@ -34,7 +34,9 @@ final class InstalledStudents {
         }
 
         PhotoIndex openIndex() throws IOException {
-            return PhotoIndex.openOrCreate(index, bundle.dim, bundle.studentName, bundle.imageSha256);
+            PhotoIndex opened = PhotoIndex.openOrCreate(index, bundle.dim, bundle.studentName, bundle.imageSha256);
+            opened.nameBy(library::names);
+            return opened;
         }
 
         /** Start over with an empty index. */
@@ -96,7 +98,7 @@ final class InstalledStudents {
         Device device = setup.device();
         Quarantine quarantine = Quarantine.open(
             path(rungs), device.environment() + " " + bundle.studentSha256 + " " + bundle.created, device);
-        return new Student(bundle, quarantine, path(INDEX + bundle.imageSha256.substring(0, 16)));
+        return new Student(bundle, quarantine, path(INDEX + bundle.imageSha256.substring(0, 16)), setup.library());
     }
 
     /** Move away or delete the installed bundle: keep it if its image tower differs and its index holds photos. */

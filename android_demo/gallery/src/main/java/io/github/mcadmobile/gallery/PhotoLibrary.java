@@ -81,6 +81,11 @@ public interface PhotoLibrary {
     /** The subset of {@code paths} that the app can see now. */
     Set<String> visible(List<String> paths) throws IOException;
 
+    /** What the files of {@code paths} and their folders are called, as far as the app can see them now. */
+    default Map<String, String> names(List<String> paths) throws IOException {
+        return paths.stream().collect(Collectors.toMap(path -> path, path -> path));
+    }
+
     /** Throw IOException if access to photos was revoked: a photo that cannot be opened may then be whole. */
     void checkAccess() throws IOException;
 }

@@ -94,6 +94,11 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         return call(searched(words, k, filter));
     }
 
+    /** By what photos show alone, or by their words. McadException for words in an index that has none. */
+    public SearchEngine.Found search(String words, int k, Filter filter, SearchEngine.Channel by) throws IOException {
+        return find((index, rows, count) -> finder.engine().search(index, words, count, rows, by), k, filter);
+    }
+
     @Override
     public CompletableFuture<SearchEngine.Found> searchLater(String words, int k, Filter filter) {
         return later(searched(words, k, filter));

@@ -38,11 +38,13 @@ public final class MediaPhotos implements PhotoLibrary {
     static final String ALL = "external";
     private static final String ID = MediaStore.Images.Media._ID;
     /** The last is the folder, or before Android 10 the file. */
+    private static final String PLACE = HAS_VOLUMES ? MediaStore.Images.Media.RELATIVE_PATH : MediaStore.Images.Media.DATA;
     private static final String[] COLUMNS = {ID, MediaStore.Images.Media.DATE_MODIFIED, MediaStore.Images.Media.SIZE,
-        MediaStore.Images.Media.MIME_TYPE, MediaStore.Images.Media.DATE_TAKEN,
-        HAS_VOLUMES ? MediaStore.Images.Media.RELATIVE_PATH : MediaStore.Images.Media.DATA};
+        MediaStore.Images.Media.MIME_TYPE, MediaStore.Images.Media.DATE_TAKEN, PLACE};
+    private static final String[] NAMES = {ID, MediaStore.Images.Media.DISPLAY_NAME, PLACE};
     /** SQLite accepts a thousand values per query, and the provider adds some. */
     private static final int AT_ONCE = 500;
+    private static final String LOCATION = "android.permission.ACCESS_MEDIA_LOCATION";
     private static final String TRY_AGAIN = "Try again. If it fails again, restart the phone.";
 
     /** Sorts by the same date as {@link Item#takenMs}. */
@@ -168,14 +170,17 @@ public final class MediaPhotos implements PhotoLibrary {
                 String uri = ContentUris.withAppendedId(images, cursor.getLong(0)).toString();
                 String place = cursor.getString(5);
                 String kind = String.valueOf(cursor.getString(3));
-                String folder = HAS_VOLUMES ? MediaPath.folder(place == null ? "" : place, null)
-                    : MediaPath.folder(null, place);
+                String folder = folder(place);
                 long modifiedMs = 1000 * cursor.getLong(1); // MediaStore stores seconds
                 long takenMs = cursor.isNull(4) ? modifiedMs : cursor.getLong(4);
                 wanted = more.test(new Item(HAS_VOLUMES ? uri : MediaPath.of(uri, place), modifiedMs, cursor.getLong(2),
                     once.computeIfAbsent(kind, same -> same), once.computeIfAbsent(folder, same -> same), takenMs));
             }
         }
+    }
+
+    private static String folder(String place) {
+        return HAS_VOLUMES ? MediaPath.folder(place == null ? "" : place, null) : MediaPath.folder(null, place);
     }
 
     /** Reads no more rows of a volume than needed: a phone may have a hundred thousand. */
@@ -207,8 +212,13 @@ public final class MediaPhotos implements PhotoLibrary {
 
     @Override
     public Set<String> visible(List<String> paths) throws IOException {
+        return names(paths).keySet();
+    }
+
+    @Override
+    public Map<String, String> names(List<String> paths) throws IOException {
         if (access() == PhotoAccess.State.NONE) {
-            return new HashSet<>();
+            return Map.of();
         }
         Map<Uri, Map<Long, String>> idsPerVolume = new HashMap<>();
         for (String path : paths) {
@@ -219,7 +229,7 @@ public final class MediaPhotos implements PhotoLibrary {
                 ids.put(ContentUris.parseId(Uri.parse(MediaPath.uri(path))), path);
             }
         }
-        Set<String> visible = new HashSet<>();
+        Map<String, String> visible = new HashMap<>();
         int answers = 0;
         RuntimeException failure = null;
         for (Map.Entry<Uri, Map<Long, String>> volume : idsPerVolume.entrySet()) {
@@ -239,25 +249,25 @@ public final class MediaPhotos implements PhotoLibrary {
         return visible;
     }
 
-    private void askForAll(Uri images, Map<Long, String> paths, Set<String> visible) {
+    private void askForAll(Uri images, Map<Long, String> paths, Map<String, String> visible) {
         List<Long> ids = new ArrayList<>(paths.keySet());
         for (int start = 0; start < ids.size(); start += AT_ONCE) {
             ask(images, ids.subList(start, Math.min(start + AT_ONCE, ids.size())), paths, visible);
         }
     }
 
-    private void ask(Uri images, List<Long> ids, Map<Long, String> paths, Set<String> visible) {
+    private void ask(Uri images, List<Long> ids, Map<Long, String> paths, Map<String, String> visible) {
         StringBuilder numbers = new StringBuilder();
         for (long id : ids) {
             numbers.append(numbers.length() == 0 ? "" : ",").append(id);
         }
         String where = ID + " IN (" + numbers + ")";
-        try (Cursor cursor = context.getContentResolver().query(images, new String[] {ID}, where, null, null)) {
+        try (Cursor cursor = context.getContentResolver().query(images, NAMES, where, null, null)) {
             if (cursor == null) { // else photos of a provider that has died would count as deleted
                 throw new IllegalStateException("MediaStore does not answer a query of " + images + ".");
             }
             while (cursor.moveToNext()) {
-                visible.add(paths.get(cursor.getLong(0)));
+                visible.put(paths.get(cursor.getLong(0)), folder(cursor.getString(2)) + "/" + cursor.getString(1));
             }
         }
     }
@@ -271,7 +281,10 @@ public final class MediaPhotos implements PhotoLibrary {
 
     @Override
     public PhotoDecoder.Source open(String path) {
-        return source(Uri.parse(MediaPath.uri(path)));
+        Uri uri = Uri.parse(MediaPath.uri(path));
+        // Otherwise Android 10 and later leave out where a photo was taken.
+        boolean whole = HAS_VOLUMES && context.checkSelfPermission(LOCATION) == PackageManager.PERMISSION_GRANTED;
+        return source(whole ? MediaStore.setRequireOriginal(uri) : uri);
     }
 
     @Override

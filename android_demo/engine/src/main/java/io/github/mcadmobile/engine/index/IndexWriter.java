@@ -9,7 +9,10 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.BitSet;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -301,6 +304,8 @@ public final class IndexWriter implements Closeable {
     /** Write the words of a segment's photos, which are {@code rows}; its entry with their file. */
     private Manifest.Entry withWords(Manifest.Entry entry, long generation, Rows rows) throws IOException {
         WordsFile.Builder out = new WordsFile.Builder(entry.photos(), segments);
+        Map<String, PhotoWords> named = new LinkedHashMap<>();
+        List<Integer> newRows = new ArrayList<>();
         int[] next = {0};
         rows.visit((path, source, row) -> {
             int newRow = next[0]++;
@@ -313,8 +318,14 @@ public final class IndexWriter implements Closeable {
             if (words == null) { // a photo that moved has another name
                 words = old == null ? PhotoWords.NONE : old.photos(row).get(0);
             }
-            out.add(newRow, Moments.file(PathBytes.toString(path)), words);
+            named.put(PathBytes.toString(path), words);
+            newRows.add(newRow);
         });
+        Map<String, String> names = index.names(new ArrayList<>(named.keySet()));
+        Iterator<Integer> rowsOfNamed = newRows.iterator();
+        for (Map.Entry<String, PhotoWords> photo : named.entrySet()) {
+            out.add(rowsOfNamed.next(), names.getOrDefault(Moments.file(photo.getKey()), ""), photo.getValue());
+        }
         String name = Manifest.wordsName(entry.file(), generation);
         out.write(index.directory.resolve(name), entry.headerCrc());
         return entry.withWords(name);

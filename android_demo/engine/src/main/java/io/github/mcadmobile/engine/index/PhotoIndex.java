@@ -13,7 +13,9 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Map;
 import java.util.function.IntPredicate;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -30,9 +32,16 @@ public final class PhotoIndex implements Closeable {
     /** The fewest photos of a segment with cells, and whether it has them at any cost: tests allow cells of few. */
     int cellsFrom = Kernel.cellsFrom();
     boolean cellsAtAnyCost;
+    private volatile Names names = files -> files.stream().collect(Collectors.toMap(file -> file, file -> file));
     private Manifest manifest;
     private List<LiveSegment> segments;
     private Search search;
+
+    /** Says what files and their folders are called whose paths do not, as those of MediaStore. */
+    public interface Names {
+        /** The names of files by their paths; those that nobody may know are left out. */
+        Map<String, String> of(List<String> files) throws IOException;
+    }
 
     private PhotoIndex(Path directory, Commit commit) {
         this.directory = directory;
@@ -191,7 +200,7 @@ public final class PhotoIndex implements Closeable {
             throws IOException {
         checkCount(k);
         Search by = rows == null ? search : among(rows);
-        return new WordSearch(segments, query).search(k, by, near == null ? null : Kernel.rotated(near));
+        return new WordSearch(segments, query, this).search(k, by, near == null ? null : Kernel.rotated(near));
     }
 
     /** The words of a photo; null if the index lacks the photo, or has no words of it. */
@@ -204,6 +213,16 @@ public final class PhotoIndex implements Closeable {
             }
         }
         return null;
+    }
+
+    /** From now on, the words of names come from these, not from paths. */
+    public void nameBy(Names source) {
+        names = source;
+    }
+
+    /** The names of the files of rows. */
+    Map<String, String> names(List<String> rows) throws IOException {
+        return names.of(rows.stream().map(Moments::file).distinct().collect(Collectors.toList()));
     }
 
     /** Open the last commit on disk for changes. McadException if another writer is active. */

@@ -24,6 +24,7 @@ final class WordSearch {
     private static final int MOST_TIED = 4096; // photos to compare with the query's embedding
 
     private final List<LiveSegment> segments;
+    private final PhotoIndex index;
     private final List<String> terms;
     private final byte[] queries;
     private final int groups;
@@ -33,8 +34,9 @@ final class WordSearch {
 
     private record Found(int segment, int row, float worth, float cosine) {}
 
-    WordSearch(List<LiveSegment> segments, String query) {
+    WordSearch(List<LiveSegment> segments, String query, PhotoIndex index) {
         this.segments = segments;
+        this.index = index;
         terms = Ranking.termsToFind(query);
         queries = WordsFile.queries(terms, WordsFile.ANY_SOURCE);
         groups = (terms.size() + WordsFile.TERMS - 1) / WordsFile.TERMS;
@@ -68,11 +70,17 @@ final class WordSearch {
             }
             worths[i] = (float) worth;
         }
+        List<Found> best = best(k, by, near, worths);
+        List<String> paths = new ArrayList<>();
+        for (Found found : best) {
+            paths.add(PathBytes.toString(segments.get(found.segment).segment().paths.at(found.row)));
+        }
+        Map<String, String> names = index.names(paths);
         List<WordHit> hits = new ArrayList<>();
-        for (Found found : best(k, by, near, worths)) {
-            LiveSegment live = segments.get(found.segment);
-            String path = PathBytes.toString(live.segment().paths.at(found.row));
-            List<Match> matches = matches(path, live.words().photos(found.row).get(0));
+        for (Found found : best) {
+            String path = paths.get(hits.size());
+            String name = names.getOrDefault(Moments.file(path), "");
+            List<Match> matches = matches(name, segments.get(found.segment).words().photos(found.row).get(0));
             hits.add(new WordHit(path, found.worth / most, found.cosine, matches));
         }
         return hits;
@@ -121,12 +129,12 @@ final class WordSearch {
         return all.subList(0, Math.min(k, all.size()));
     }
 
-    private List<Match> matches(String path, PhotoWords words) {
+    private List<Match> matches(String name, PhotoWords words) {
         List<Match> found = new ArrayList<>();
         for (PhotoWords.Line line : words.lines()) {
             addMatch("text", line.text(), line.box(), found);
         }
-        addMatch("name", path, List.of(), found);
+        addMatch("name", name, List.of(), found);
         for (String place : words.places()) {
             addMatch("place", place, List.of(), found);
         }
