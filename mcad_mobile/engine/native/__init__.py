@@ -77,6 +77,8 @@ _SIGNATURES = {  # result and arguments
     "mcad_words_records": (ctypes.c_int64, "psppsp"),
     "mcad_words_build": (ctypes.c_int64, "pspspssup"),
     "mcad_words_free": (None, "p"),
+    "mcad_places_check": (ctypes.c_int, "ps"),
+    "mcad_places_near": (ctypes.c_int, "psdddp"),
     "mcad_level": (ctypes.c_int, ""),
     "mcad_layout": (ctypes.c_int, ""),
 }

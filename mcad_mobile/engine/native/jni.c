@@ -1,6 +1,6 @@
-/* JNI bindings of the kernels, for engine.index.Kernel and engine.photos.Resize in Java. Arguments and file contents
- * are checked before they are used to access memory; errors become Java exceptions. Java arrays are small and copied;
- * direct buffers over mapped files are read in place. */
+/* JNI bindings of the kernels, for engine.index.Kernel, engine.photos.Resize and engine.words.Places in Java. Arguments
+ * and file contents are checked before they are used to access memory; errors become Java exceptions. Java arrays are
+ * small and copied; direct buffers over mapped files are read in place. */
 #include "words.h"
 #include <fcntl.h>
 #include <stdlib.h>
@@ -857,4 +857,19 @@ EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_rankWords(
     forget(&c, first);
     finish(&c);
     return (int32_t)count;
+}
+
+/* Of each line of a coordinate's names, its start in the table and its bytes; NULL if the table is damaged. */
+EXPORT Object Java_io_github_mcadmobile_engine_words_Places_near(
+    Env env, Object class, Object table, double latitude, double longitude, double cosine) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    const uint8_t *data = buffer(&c, table, 0, "table");
+    int64_t size = c.failed ? 0 : CALL(env, BUFFER_CAPACITY, int64_t (*)(Env, Object))(env, table);
+    uint32_t spans[8];
+    int lines = c.failed ? -1 : mcad_places_near(data, (size_t)size, latitude, longitude, cosine, spans);
+    Object made = lines < 0 ? NULL : CALL(env, NEW_INTS, Object (*)(Env, int32_t))(env, 2 * lines);
+    if (made) set_ints(&c, made, 0, (size_t)(2 * lines), (const int32_t *)spans);
+    finish(&c);
+    return made;
 }

@@ -69,6 +69,12 @@ typedef struct {
     size_t photos, first, end;
 } Filter;
 
+BODY uint32_t get_32(const uint8_t *at) {
+    uint32_t value;
+    memcpy(&value, at, 4);
+    return value;
+}
+
 /* What each of `size` pixels of a resized photo is made of: `count` pixels from `first` on, by their weights. */
 typedef struct {
     size_t size, most;
@@ -124,6 +130,9 @@ int64_t mcad_words_records(const uint8_t *data, size_t size, const void *model, 
 int64_t mcad_words_build(const OldWords *, size_t old_count, const uint8_t *records, size_t records_size,
                          const uint32_t *rows, size_t count, size_t photos, uint32_t segment_crc32, uint8_t **out);
 void mcad_words_free(uint8_t *data);
+
+int mcad_places_check(const uint8_t *data, size_t size);
+int mcad_places_near(const uint8_t *data, size_t size, double latitude, double longitude, double cosine, uint32_t spans[8]);
 
 /* Of n photos, factor * n ^ exponent * k ^ growth are candidates for k results. */
 typedef struct {

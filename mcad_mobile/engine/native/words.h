@@ -51,12 +51,6 @@ typedef struct {
     size_t size, at; /* bytes; bits */
 } Bits;
 
-BODY uint32_t get_32(const uint8_t *at) {
-    uint32_t value;
-    memcpy(&value, at, 4);
-    return value;
-}
-
 BODY uint64_t peek_bits(const Bits *b) {
     size_t byte = b->at / 8;
     uint64_t word = 0;
