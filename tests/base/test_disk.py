@@ -69,12 +69,14 @@ def test_a_full_disk_is_known_by_itself_whatever_a_library_says(disk: Path) -> N
     assert "is full: bad model" in done.stdout, done.stderr
 
 
-def test_standard_output_on_a_full_disk_is_told() -> None:
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_standard_output_on_a_full_disk_is_told(options: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         streams = {"capture_output": False, "stdout": full, "stderr": subprocess.PIPE}
-        done = run_command("targets", "--json", **streams)
+        done = run_command("targets", *options, **streams)
     assert done.returncode == 1
-    assert "A file cannot be read or written: No space left" in json.loads(done.stderr)["error"]
+    said = json.loads(done.stderr)["error"] if options else done.stderr
+    assert "A file cannot be read or written: No space left" in said
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 

@@ -114,9 +114,14 @@ def test_what_was_set_aside_is_put_back_only_where_nothing_stands(tmp_path: Path
     restore(out)
     assert not out.exists()
     folder(aside_path(out), "old")
-    folder(out, "new")
+    link = tmp_path / "link" / "out"
+    link.parent.mkdir()
+    link.symlink_to(out)
+    restore(link)
+    assert (out / "file").read_text() == (link / "file").read_text() == "old"
+    folder(aside_path(out), "older")
     restore(out)
-    assert (out / "file").read_text() == "new"
+    assert (out / "file").read_text() == "old"
 
 
 def test_a_bundle_that_never_was_is_still_missing(

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.bench.devices.aihub import Descent, Measured, cloud_document
 from mcad_mobile.bench.document import load_documents
-from mcad_mobile.bench.measurement import bench_towers
+from mcad_mobile.bench.measurement import Workload, bench_towers, measure
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TargetFacts
 from mcad_mobile.errors import AiHubError, BenchError
 from mcad_mobile.export.aihub import AiHub, CloudDevice
@@ -195,7 +195,7 @@ def test_context_binary_of_another_chip_is_skipped_and_told(
     named, _ = bench_towers(made_for, device(S24), runtime="onnx")
     assert [rung["runtime"] for rung in named[0]["ladder"]["text"]] == ["onnx"]
     with pytest.raises(BenchError, match="no rung of runtime 'litert' of the image tower"):
-        bench_towers(made_for, device(S24), runtime="litert")
+        measure(made_for, device(S24), Workload(runtime="litert"))
     others = tuple(replace(qnn, runtime=runtime) for runtime in ("neuropilot", "tpu"))
     text = replace(made_for.text, rungs=(*others, bundle.text.rungs[0]))
     documents, _ = bench_towers(replace(made_for, text=text), device(S24))

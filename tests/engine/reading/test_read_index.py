@@ -105,7 +105,7 @@ def test_an_interrupt_keeps_what_was_read(tmp_path: Path) -> None:
 
 
 def test_after_an_early_commit_the_next_one_comes_late(tmp_path: Path) -> None:
-    index, _ = indexed(tmp_path, [WITH_TEXT] * 4)
+    index, paths = indexed(tmp_path, [WITH_TEXT] * 4)
     unread: list[int] = []
 
     def look(*_: object) -> None:
@@ -114,6 +114,10 @@ def test_after_an_early_commit_the_next_one_comes_late(tmp_path: Path) -> None:
     read(index, progress=look, waits=(0.0, 1000.0))
     assert unread == [4, 4, 3, 3, 3]
     assert len([*index.unread()]) == 0
+    with_words = index.generation
+    add(index, paths[:1])
+    read(index, waits=(0.0,))
+    assert index.generation == with_words + 2  # what was committed is not committed again
 
 
 def test_two_processes_do_not_read_at_once(tmp_path: Path) -> None:
