@@ -105,6 +105,7 @@ def change(
     with index.writer() as writer:
         writer.add(paths, rows, stamps)
         writer.delete(delete)
+        writer.set_words(words)  # they move along
         writer.move([(old, new, (5, 6)) for old, new in moves.items()])
         writer.set_words(words)
     assert files(java.directory) == files(Path(index._directory))
@@ -138,7 +139,7 @@ def test_what_python_wrote_is_read(indexes) -> None:
 def test_java_writes_words_as_python_does_when_it_adds_deletes_moves_and_merges(indexes) -> None:
     old = names(100, "word")
     moves = {old[1]: "Urlaub/Größe.jpg", old[2]: old[2], names(1)[0]: "z/東京タワー.jpg"}
-    added = {"new/ticket.jpg": TICKET, old[5]: words_of(7)}
+    added = {"new/ticket.jpg": TICKET, old[5]: words_of(7), old[1]: words_of(8)}
     change(indexes, ["new/ticket.jpg", "clip.mp4#t=0.000"], [old[0]], moves, added)
     long = PhotoWords((Line("x\ny " * 400_000, box=BOX), Line("z")), ("p" * 2000,) * 70)
     change(indexes, [], [], {"new/ticket.jpg": "moved.jpg"}, {names(9)[8]: long, "nobody": TICKET})

@@ -417,6 +417,12 @@ final class Probe {
         }
     }
 
+    private static void setWords(JsonFields request, IndexWriter writer) throws IOException {
+        for (JsonFields photo : request.has("words") ? request.objects("words") : List.<JsonFields>of()) {
+            writer.setWords(photo.string("path"), words(photo));
+        }
+    }
+
     private static PhotoWords words(JsonFields photo) throws IOException {
         List<PhotoWords.Line> lines = new ArrayList<>();
         for (JsonFields line : photo.objects("lines")) {
@@ -474,14 +480,13 @@ final class Probe {
             for (String path : request.list("restamp", String.class)) {
                 writer.move(path, path, 5, 6);
             }
+            setWords(request, writer); // they move along
             List<String> to = request.has("to") ? request.list("to", String.class) : Collections.emptyList();
             List<Boolean> moved = new ArrayList<>();
             for (String path : to) {
                 moved.add(writer.move(request.list("from", String.class).get(moved.size()), path, 5, 6));
             }
-            for (JsonFields photo : request.has("words") ? request.objects("words") : List.<JsonFields>of()) {
-                writer.setWords(photo.string("path"), words(photo));
-            }
+            setWords(request, writer);
             if (!request.has("hold")) {
                 writer.commit();
             }

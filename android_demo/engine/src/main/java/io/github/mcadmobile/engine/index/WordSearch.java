@@ -103,9 +103,6 @@ final class WordSearch {
                         counts[first + term] -= (found[row] >> 2 * term & 3) == 0 ? 0 : 1;
                     }
                 }
-                for (int row : live.deleted()) {
-                    found[row] = 0;
-                }
             }
         }
         return counts;
