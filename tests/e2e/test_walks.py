@@ -18,6 +18,7 @@ from pytest_socket import enable_socket, socket_allow_hosts
 
 import mcad_mobile
 from mcad_mobile.data.packaged_photos import packaged_photos
+from tests.support.litert_towers import write_pair
 from tests.support.onnx_towers import write_clip
 from tests.support.paths import ROOT
 from tests.support.servers import Server
@@ -163,8 +164,11 @@ def test_with_a_model(newcomer: Newcomer) -> None:
     write_clip(newcomer.home / "clip", "legacy", 14)
     for written, name in (("vision_model", "image"), ("text_model", "text")):
         shutil.copy(newcomer.home / "clip" / f"{written}.onnx", f"{name}.onnx")
+    write_pair(newcomer.home / "pair")
+    for file in (newcomer.home / "pair").glob("*.tflite"):
+        shutil.copy(file, file.name)
     shutil.copy(newcomer.home / "clip" / "tokenizer.json", "tokenizer.json")
-    assert newcomer.follow("docs/python.md") == 1
+    assert newcomer.follow("docs/python.md") == 2
 
 
 def test_with_a_change(newcomer: Newcomer) -> None:
