@@ -30,6 +30,7 @@ for call in (lambda: export_bundle("cpu", "nowhere"), load_student):
         print(type(error).__name__, error.hint)
 """
 RAISE_NOTHING = {
+    "Bundle.chip",
     "Bundle.files",
     "Bundle.low_parity_warnings",
     "Bundle.path",
