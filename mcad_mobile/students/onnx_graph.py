@@ -59,7 +59,34 @@ def plain_onnx(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> o
         raise StudentError(
             f"ONNX Runtime {ort.__version__} cannot read the model: {short_message(error)}", HINT
         ) from error
-    return onnx.shape_inference.infer_shapes(folded)
+    folded = onnx.shape_inference.infer_shapes(folded)
+    _write_pads(folded.graph)
+    return folded
+
+
+def _write_pads(graph: onnx.GraphProto) -> None:
+    """Replace auto_pad SAME_UPPER and SAME_LOWER by the pads that it stands for."""
+    values = [*graph.input, *graph.value_info]
+    sizes = {one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in values}
+    sizes |= {weight.name: [*weight.dims] for weight in graph.initializer}
+    for node in graph.node:
+        given = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        same = given.get("auto_pad", b"").decode()
+        if not same.startswith("SAME") or node.op_type == "ConvTranspose":
+            continue
+        kernel = given.get("kernel_shape") or sizes[node.input[1]][2:]
+        ones = [1] * len(kernel)
+        steps, gaps = given.get("strides", ones), given.get("dilations", ones)
+        rows = zip(sizes[node.input[0]][2:], kernel, steps, gaps, strict=True)
+        totals = [
+            max((-(-size // step) - 1) * step + (width - 1) * gap + 1 - size, 0)
+            for size, width, step, gap in rows
+        ]
+        before = [(total + (same == "SAME_LOWER")) // 2 for total in totals]
+        after = [total - first for total, first in zip(totals, before, strict=True)]
+        kept = [item for item in node.attribute if item.name not in ("auto_pad", "pads")]
+        del node.attribute[:]
+        node.attribute.extend([*kept, onnx.helper.make_attribute("pads", [*before, *after])])
 
 
 def pruned(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
@@ -267,17 +294,17 @@ class _Part(nn.Module):
             layer = step.layer or _layer(step, constants)
             taken = step.inputs if layer is None or step.layer else step.inputs[:1]
             for name in filter(constants.__contains__, taken):
-                self._hold(name, constants[name], step.op in _ELEMENTWISE)
+                self._hold(name, constants[name], step.op)
             self._calls.append(
                 (_function(step) if layer is None else len(self.layers), taken, step.outputs)
             )
             if layer is not None:
                 self.layers.append(layer)
 
-    def _hold(self, name: str, value: NDArray[Any], elementwise: bool) -> None:
-        if not np.issubdtype(value.dtype, np.floating):
+    def _hold(self, name: str, value: NDArray[Any], op: str) -> None:
+        if not np.issubdtype(value.dtype, np.floating) or op == "Resize":
             self._plain[name] = value
-        elif elementwise and value.size == 1 and value.ndim < 2:
+        elif op in _ELEMENTWISE and value.size == 1 and value.ndim < 2:
             self._plain[name] = value.item()
         elif name not in self._held:
             self._held[name] = f"constant_{len(self._held)}"
@@ -583,8 +610,12 @@ def _pool(function: Callable[..., Tensor], **options: Any) -> Callable[..., Tens
         storage_order: int = 0,
     ) -> Tensor:
         left, right, top, bottom = _padding(pads, auto_pad)
-        if (left, top) != (right, bottom) or max(dilations) > 1:
+        even = (left, top) == (right, bottom)
+        if max(dilations) > 1 or not (even or function is F.max_pool2d):
             raise NotImplementedError(f"pads {pads}, dilations {dilations}")
+        if not even:  # a repeated edge is in each window of its copies, so it changes no maximum
+            x = F.pad(x, (left, right, top, bottom), mode="replicate")
+            left = top = 0
         counted = {"count_include_pad": bool(count_include_pad)} if options.get("average") else {}
         return function(
             x,

@@ -126,6 +126,12 @@ def test_a_gelu_is_one_operator_again(approximate: str, opset: int, tmp_path: Pa
         ("y = Clip(x, a, b)", {"a": np.float32(-0.2), "b": np.float32(0.5)}),
         ("y = MaxPool <kernel_shape = [3, 2], strides = [2, 1], pads = [1, 0, 1, 0]> (x)", {}),
         ("y = MaxPool <kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1> (x)", {}),
+        ("y = MaxPool <kernel_shape = [3, 3], pads = [1, 0, 0, 1]> (x)", {}),
+        *((f'y = MaxPool <kernel_shape = [2, 2], auto_pad = "SAME_{side}"> (x)', {})
+          for side in ("UPPER", "LOWER")),
+        *((f'y = Conv <strides = [{step}, 2], auto_pad = "SAME_{side}"> (x, w)',
+           {"w": np.random.default_rng(0).normal(size=(2, 3, 3, 3)).astype(np.float32)})
+          for step, side in ((2, "UPPER"), (3, "LOWER"))),
         *(("y = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], "
            f"count_include_pad = {count}> (x)", {}) for count in (0, 1)),
         ("y = GlobalAveragePool(x)", {}),
@@ -153,8 +159,8 @@ def test_an_operator_computes_what_onnx_runtime_does(steps: str, constants: dict
 
 @pytest.mark.parametrize(
     "step",
-    ['Pad <mode = "reflect"> (x, a)', "MaxPool <kernel_shape = [3, 3], pads = [1, 0, 0, 1]> (x)",
-     'MaxPool <kernel_shape = [2, 2], auto_pad = "SAME_UPPER"> (x)'],
+    ['Pad <mode = "reflect"> (x, a)',
+     "AveragePool <kernel_shape = [3, 3], pads = [1, 0, 0, 1]> (x)"],
 )  # fmt: skip
 def test_a_way_of_an_operator_that_is_not_known_is_named(step: str) -> None:
     graph = f"g (float[1, 3, 4, 5] x) => (float y) {{ y = {step} }}"
