@@ -10,9 +10,11 @@ import pytest
 from benchmarks.jvm import JSON_JVM, ONNXRUNTIME_JVM
 from mcad_mobile.android.downloads import R8, fetch
 from mcad_mobile.android.toolchain import JAVA, android_demo, library_classes, run
-from tests.support.phone import App, FakePhone
+from tests.android.engine.test_words import with_coordinates
+from tests.support.phone import OWN, App, FakePhone
 from tests.support.probe import Probe
 from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_reader import with_reader
 
 RULES = android_demo() / "platform" / "consumer-rules.pro"
 # What the app itself names: here, the probe's entry.
@@ -52,11 +54,15 @@ def test_a_shrunk_app_indexes_and_searches(java_classes, tmp_path):
     assert "io/github/mcadmobile/gallery/PhotoSearch.class" not in names  # it has another name
     phone = FakePhone(tmp_path)
     phone.take("a.png", "b.png", "c.png")
+    gps = {1: "N", 2: (38.0, 42.0, 36.0), 3: "W", 4: (9.0, 8.0, 24.0)}
+    with_coordinates(phone.folder / OWN / "a.png", gps)
     process = Probe(shrunk, tmp_path)
-    app = App(process, make_tiny_bundle(tmp_path / "tiny"), phone)
+    app = App(process, with_reader(make_tiny_bundle(tmp_path / "tiny")), phone)
     assert app.index()["added"] == 3
     found = app.ask("search", words="a dog on the beach", k=3)
     assert len(found["paths"]) == 3
+    found = app.ask("search", words="lisbon", k=3, by="WORDS")
+    assert found["paths"] == [phone.path("a.png")]
     phone.change(access=False)
     assert app.ask("state")["failure"] is None
     process.close()
