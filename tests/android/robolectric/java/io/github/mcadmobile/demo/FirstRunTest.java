@@ -50,7 +50,7 @@ public final class FirstRunTest extends AppTestCase {
         String[] asked = shadowOf(activity).getLastRequestedPermission().requestedPermissions;
         assertArrayEquals(PhotoAccess.toRequest(Build.VERSION.SDK_INT, true), asked);
         answer(activity, asked);
-        String takes = activity.getResources().getQuantityString(R.plurals.takes_minutes, 1, "5 photos", 1);
+        String takes = activity.getResources().getQuantityString(R.plurals.takes_minutes, 1, "5 items", 1);
         waitFor("the estimate", () -> text(activity, R.id.message_text).startsWith(takes));
         assertNull("a run that nobody asked for", shadowOf(app()).peekNextStartedService());
         assertTrue(isShown(activity, R.id.message_folders) && isShown(activity, R.id.message_charging));
@@ -64,7 +64,7 @@ public final class FirstRunTest extends AppTestCase {
         assertEquals(notification.extras.getString(Notification.EXTRA_TEXT),
             notification.extras.getString(Notification.EXTRA_BIG_TEXT));
         String far = notification.extras.getString(Notification.EXTRA_TEXT);
-        assertTrue(far, far.equals(activity.getString(R.string.looking)) || far.contains(" of 5 photos"));
+        assertTrue(far, far.equals(activity.getString(R.string.looking)) || far.contains(" of 5 items"));
         assertEquals(List.of("Pause", "Stop"), Arrays.stream(notification.actions).map(action -> action.title).toList());
         assertEquals(List.of("io.github.mcadmobile.platform.PAUSE", "io.github.mcadmobile.platform.STOP"),
             Arrays.stream(notification.actions).map(
@@ -75,14 +75,14 @@ public final class FirstRunTest extends AppTestCase {
         waitFor("the end of the service", () -> shadowOf(service.get()).isStoppedBySelf());
         assertTrue(shadowOf(service.get()).getNotificationShouldRemoved());
         service.destroy();
-        waitFor("the count", () -> text(activity, R.id.progress).contains("5 photos"));
+        waitFor("the count", () -> text(activity, R.id.progress).contains("5 items"));
 
         ((TextView) activity.findViewById(R.id.query)).setText("a dog");
         GridView grid = activity.findViewById(R.id.grid);
         waitFor("the tiles", () -> grid.getChildCount() == PHOTOS.length);
         waitFor("a thumbnail", () -> ((ImageView) grid.getChildAt(0).findViewById(R.id.picture)).getDrawable() instanceof BitmapDrawable shown
             && shown.getBitmap() != null);
-        waitFor("the answer", () -> text(activity, R.id.status).startsWith("5 photos"));
+        waitFor("the answer", () -> text(activity, R.id.status).startsWith("5 results"));
     }
 
     @Test
@@ -110,7 +110,7 @@ public final class FirstRunTest extends AppTestCase {
         waitFor("the first run", () -> isShown(activity, R.id.message_folders));
         assertEquals(0, ((GridView) activity.findViewById(R.id.grid)).getCount());
         index();
-        waitFor("the answer", () -> text(activity, R.id.status).equals("1 photo found"));
+        waitFor("the answer", () -> text(activity, R.id.status).equals("1 result"));
         assertFalse(isShown(activity, R.id.message));
     }
 
@@ -121,14 +121,14 @@ public final class FirstRunTest extends AppTestCase {
         take("china.jpg");
         photos.add(packaged("coffee.png"), PRIMARY, "Download/", "image/png", null);
         SearchActivity activity = open(SearchActivity.class).get();
-        waitFor("the choice", () -> text(activity, R.id.message_text).startsWith("2 photos:"));
+        waitFor("the choice", () -> text(activity, R.id.message_text).startsWith("2 items:"));
         activity.findViewById(R.id.message_charging).performClick();
         activity.findViewById(R.id.message_folders).performClick();
         waitFor("the folders", () -> ShadowDialog.getLatestDialog() != null);
         AlertDialog folders = (AlertDialog) ShadowDialog.getLatestDialog();
         folders.getListView().performItemClick(null, 1, 1);
         folders.getButton(AlertDialog.BUTTON_POSITIVE).performClick();
-        waitFor("one photo fewer", () -> text(activity, R.id.message_text).startsWith("1 photo:"));
+        waitFor("one photo fewer", () -> text(activity, R.id.message_text).startsWith("1 item:"));
         assertNull("a run that nobody asked for", shadowOf(app()).peekNextStartedService());
         activity.findViewById(R.id.message_button).performClick();
         ServiceController<IndexService> service = startService();

@@ -205,9 +205,9 @@ public final class ScreensTest extends AppTestCase {
         photos.add(packaged("coffee.png"), PRIMARY, "Download/", "image/png", null);
         openSearch("china.jpg");
         type("a house", 2);
-        waitFor("both", () -> text(search.get(), R.id.status).equals("2 photos found"));
+        waitFor("both", () -> text(search.get(), R.id.status).equals("2 results"));
         search.get().indexFolders(new Folders(false, Set.of("Download")));
-        waitFor("the other photo", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        waitFor("the other photo", () -> text(search.get(), R.id.status).equals("1 result"));
         assertNotNull("a run that drops it", shadowOf(app()).getNextStartedService());
     }
 
@@ -302,7 +302,7 @@ public final class ScreensTest extends AppTestCase {
         LocalDate now = LocalDate.now();
         choose(R.id.last_week);
         assertFiltered("since " + day(now.minusDays(6)));
-        waitFor("the photo of today", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        waitFor("the photo of today", () -> text(search.get(), R.id.status).equals("1 result"));
         choose(R.id.last_month);
         assertFiltered("since " + day(now.minusDays(29)));
         choose(R.id.this_year);
@@ -313,7 +313,7 @@ public final class ScreensTest extends AppTestCase {
         waitFor("none", () -> text(search.get(), R.id.status).equals(app().getString(R.string.nothing_found)));
         search.get().findViewById(R.id.filtered).performClick();
         assertFalse(isShown(search.get(), R.id.filtered));
-        waitFor("all", () -> text(search.get(), R.id.status).equals("2 photos found"));
+        waitFor("all", () -> text(search.get(), R.id.status).equals("2 results"));
         choose(R.id.this_year);
         choose(R.id.any_time);
         assertFalse(isShown(search.get(), R.id.filtered));
@@ -336,7 +336,7 @@ public final class ScreensTest extends AppTestCase {
         assertNotNull(shadowOf(app()).getNextStartedService());
         assertTrue(isTicked(R.id.stack_duplicates) && !isTicked(R.id.only_charging));
         press(R.id.stack_duplicates);
-        waitFor("both copies", () -> text(search.get(), R.id.status).equals("2 photos found"));
+        waitFor("both copies", () -> text(search.get(), R.id.status).equals("2 results"));
         press(R.id.only_charging);
         waitFor("the choice", () -> MediaSearch.isOnlyWhileCharging(app()));
         ActivityController<SearchActivity> above = open(SearchActivity.class);
@@ -350,7 +350,7 @@ public final class ScreensTest extends AppTestCase {
         waitFor("what was ticked", () -> !isTicked(R.id.stack_duplicates) && isTicked(R.id.only_charging));
         type("a house", 2);
         press(R.id.stack_duplicates);
-        waitFor("one stack", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        waitFor("one stack", () -> text(search.get(), R.id.status).equals("1 result"));
         press(R.id.only_charging);
         waitFor("the other choice", () -> !MediaSearch.isOnlyWhileCharging(app()));
         assertTrue(isTicked(R.id.stack_duplicates) && !isTicked(R.id.only_charging));
@@ -394,7 +394,7 @@ public final class ScreensTest extends AppTestCase {
         assertEquals("", text(search.get(), R.id.status));
         photos.fail(null);
         search.get().findViewById(R.id.message_button).performClick();
-        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 result"));
         assertFalse(isShown(search.get(), R.id.message_text));
     }
 
@@ -428,7 +428,7 @@ public final class ScreensTest extends AppTestCase {
         waitFor("the message", () -> isShown(search.get(), R.id.message_text));
         photos.fail(null);
         ((TextView) search.get().findViewById(R.id.query)).setText("a temple");
-        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 result"));
         assertFalse(isShown(search.get(), R.id.message_text));
     }
 
@@ -436,11 +436,11 @@ public final class ScreensTest extends AppTestCase {
     public void theCountStandsThereUntilASearchAndAfterIt() throws IOException {
         openSearch("china.jpg");
         type("a house", 1);
-        waitFor("the answer alone", () -> text(search.get(), R.id.status).equals("1 photo found")
+        waitFor("the answer alone", () -> text(search.get(), R.id.status).equals("1 result")
             && text(search.get(), R.id.progress).isEmpty());
         search.get().findViewById(R.id.clear).performClick();
         assertEquals("", text(search.get(), R.id.status));
-        waitFor("the count", () -> text(search.get(), R.id.progress).equals("1 photo can be searched"));
+        waitFor("the count", () -> text(search.get(), R.id.progress).equals("1 item can be searched"));
     }
 
     @Test
@@ -488,7 +488,7 @@ public final class ScreensTest extends AppTestCase {
         JobScheduler jobs = app().getSystemService(JobScheduler.class);
         waitFor("jobs for later", () -> jobs.getAllPendingJobs().size() == 2);
         take("coffee.png");
-        waitFor("the new photo", () -> text(search.get(), R.id.progress).equals("2 photos can be searched"));
+        waitFor("the new photo", () -> text(search.get(), R.id.progress).equals("2 items can be searched"));
     }
 
     @Test
@@ -497,10 +497,10 @@ public final class ScreensTest extends AppTestCase {
         take("coffee.png");
         search().index(); // told to the screen, which shows it a quarter of a second later
         search.pause().resume();
-        waitFor("the change", () -> text(search.get(), R.id.progress).equals("2 photos can be searched"));
+        waitFor("the change", () -> text(search.get(), R.id.progress).equals("2 items can be searched"));
         take("chelsea.png");
         search().index();
-        waitFor("the next", () -> text(search.get(), R.id.progress).equals("3 photos can be searched"));
+        waitFor("the next", () -> text(search.get(), R.id.progress).equals("3 items can be searched"));
     }
 
     @Test
@@ -536,7 +536,7 @@ public final class ScreensTest extends AppTestCase {
         openSearch("china.jpg");
         type("a house ".repeat(100), 1);
         waitFor("the note", () -> text(search.get(), R.id.status).equals(
-            "1 photo found\n" + app().getString(R.string.truncated)));
+            "1 result\n" + app().getString(R.string.truncated)));
     }
 
     @Test
@@ -544,7 +544,7 @@ public final class ScreensTest extends AppTestCase {
         openSearch("china.jpg");
         type("a \u0434\u043e\u043c and a \ud83d\udc36", 1);
         waitFor("the note", () -> text(search.get(), R.id.status).equals(
-            "1 photo found\nWords not understood: \u0434\u043e\u043c, \ud83d\udc36"));
+            "1 result\nWords not understood: \u0434\u043e\u043c, \ud83d\udc36"));
     }
 
     @Test
@@ -604,7 +604,7 @@ public final class ScreensTest extends AppTestCase {
     private SearchEngine.Found manyFound() throws IOException {
         openSearch("china.jpg");
         type("a house", 1);
-        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 result"));
         List<SearchEngine.Result> many = Collections.nCopies(300, search().search("a house", 1).results().get(0));
         return new SearchEngine.Found(many, Map.of(), false, List.of());
     }
@@ -696,9 +696,36 @@ public final class ScreensTest extends AppTestCase {
     @Test
     public void onePhotoIsOne() throws IOException {
         openSearch("china.jpg");
-        assertEquals("1 photo can be searched", text(search.get(), R.id.progress));
+        assertEquals("1 item can be searched", text(search.get(), R.id.progress));
         type("a house", 1);
-        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 result"));
+    }
+
+    @Test
+    public void photosOrVideosAreSearchedAlone() throws IOException {
+        film("film.mp4", 40_000, "china.jpg", "rocket.jpg");
+        openSearch("china.jpg", "coffee.png");
+        assertEquals("3 items can be searched", text(search.get(), R.id.progress));
+        type("a house", 3);
+        choose(R.id.videos);
+        GridView grid = search.get().findViewById(R.id.grid);
+        waitFor("the video", () -> text(search.get(), R.id.status).equals("1 result"));
+        waitFor("its length", () -> text(grid.getChildAt(0)).equals("00:40"));
+        assertEquals("Only videos. Tap to search all", text(search.get(), R.id.filtered));
+        search.recreate();
+        waitFor("the filter", () -> text(search.get(), R.id.filtered).startsWith("Only videos"));
+        choose(R.id.photos);
+        waitFor("the photos", () -> text(search.get(), R.id.status).equals("2 results"));
+        assertEquals("Only photos. Tap to search all", text(search.get(), R.id.filtered));
+        choose(R.id.any_kind);
+        waitFor("all", () -> text(search.get(), R.id.status).equals("3 results"));
+        assertFalse(isShown(search.get(), R.id.filtered));
+    }
+
+    /** What a tile says of the length of a video. */
+    private static String text(View tile) {
+        TextView length = tile.findViewById(R.id.length);
+        return length.isShown() ? length.getText().toString() : "";
     }
 
     @Test
@@ -753,7 +780,7 @@ public final class ScreensTest extends AppTestCase {
         String path = search().search("a cat", 1).results().get(0).path();
         search = open(SearchActivity.class, new Intent(app(), SearchActivity.class).putExtra(SearchActivity.LIKE, path));
         GridView grid = search.get().findViewById(R.id.grid);
-        waitFor("its like", () -> text(search.get(), R.id.status).equals("2 photos found"));
+        waitFor("its like", () -> text(search.get(), R.id.status).equals("2 results"));
         waitFor("the hint", () -> app().getString(R.string.like_hint).contentEquals(
             ((TextView) search.get().findViewById(R.id.query)).getHint()));
         List<String> plain = scores(grid);

@@ -70,7 +70,7 @@ public final class StartPageTest extends AppTestCase {
         EditText query = screen.findViewById(R.id.query);
         query.setText(words);
         query.onEditorAction(EditorInfo.IME_ACTION_SEARCH);
-        waitFor("the answer", () -> text(screen, R.id.status).endsWith("found"));
+        waitFor("the answer", () -> text(screen, R.id.status).endsWith("results"));
     }
 
     @Test
@@ -172,14 +172,14 @@ public final class StartPageTest extends AppTestCase {
         ((ViewGroup) screen.findViewById(R.id.words)).getChildAt(0).performClick();
         assertEquals(example, text(screen, R.id.query));
         assertEquals("more can be typed", example.length(), ((EditText) screen.findViewById(R.id.query)).getSelectionEnd());
-        waitFor("the answer", () -> text(screen, R.id.status).endsWith("found"));
+        waitFor("the answer", () -> text(screen, R.id.status).endsWith("results"));
         assertTrue(words().isEmpty());
     }
 
     @Test
     public void wordsThatFoundAPhotoWorthOpeningAreKnown() {
         ((EditText) screen.findViewById(R.id.query)).setText("a cup on a table");
-        waitFor("the answer", () -> text(screen, R.id.status).endsWith("found"));
+        waitFor("the answer", () -> text(screen, R.id.status).endsWith("results"));
         grid().performItemClick(grid().getChildAt(0), 0, 0);
         screen.findViewById(R.id.clear).performClick();
         waitFor("the history", () -> words().contains("a cup on a table"));

@@ -175,35 +175,35 @@ public final class TextsTest extends AppTestCase {
     @Test
     public void theStateOfTheIndexIsToldInWords() {
         Indexing run = state(false, 4, 30);
-        assertEquals("4 of 10 photos\n30 photos a minute, about a minute left", Messages.progress(app(), run));
-        assertEquals("4 of 10 photos", Messages.progress(app(), state(false, 4, 0)));
-        assertEquals("4 of 10 photos\n" + app().getString(R.string.resting),
+        assertEquals("4 of 10 items\n30 a minute, about a minute left", Messages.progress(app(), run));
+        assertEquals("4 of 10 items", Messages.progress(app(), state(false, 4, 0)));
+        assertEquals("4 of 10 items\n" + app().getString(R.string.resting),
             Messages.progress(app(), state(true, 4, 30)));
-        assertEquals("4 of 10 photos\n2 photos a minute, about 3 minutes left",
+        assertEquals("4 of 10 items\n2 a minute, about 3 minutes left",
             Messages.progress(app(), state(false, 4, 2)));
-        assertEquals("4 of 10 photos\n1 photo a minute, about 6 minutes left",
+        assertEquals("4 of 10 items\n1 a minute, about 6 minutes left",
             Messages.progress(app(), state(false, 4, 1)));
-        assertEquals("4 of 10 photos\n1 photo a minute, about 20 minutes left",
+        assertEquals("4 of 10 items\n1 a minute, about 20 minutes left",
             Messages.progress(app(), state(false, 4, 0.3)));
-        String left = "4 photos can be searched\n6 photos left to index";
+        String left = "2 items can be searched\n6 items left to index";
         assertEquals(left, line(Home.Line.LEFT, run, Waiting.NO));
         assertEquals(left + "\n" + app().getString(R.string.waits_for_charger), line(Home.Line.LEFT, run, Waiting.CHARGER));
         assertEquals(left + "\n" + app().getString(R.string.waits_for_power), line(Home.Line.LEFT, run, Waiting.POWER_SAVER));
         assertEquals(left + "\n" + app().getString(R.string.paused), line(Home.Line.LEFT, run, Waiting.PAUSED));
-        String found = "4 photos can be searched\n2 photos could not be read and are left out.";
+        String found = "2 items can be searched\n2 items could not be read and are left out.";
         assertEquals(found, line(Home.Line.SEARCHABLE, run, Waiting.PAUSED));
         assertEquals(found + "\n" + app().getString(R.string.stopped), line(Home.Line.SEARCHABLE, run, Waiting.STOPPED));
         assertEquals("", line(Home.Line.NONE, run, Waiting.STOPPED));
         Indexing failed = new Indexing(false, false, true, 4, 10, 0, 0, false, McadException.Kind.STORAGE);
-        assertEquals("4 photos can be searched\n" + Messages.failure(app(), McadException.Kind.STORAGE) + "\n"
+        assertEquals("4 items can be searched\n" + Messages.failure(app(), McadException.Kind.STORAGE) + "\n"
             + app().getString(R.string.changing), line(Home.Line.FAILED, failed, Waiting.NO));
-        assertEquals("6 photos: indexing takes about 3 minutes.\n" + app().getString(R.string.not_indexed),
+        assertEquals("6 items: indexing takes about 3 minutes.\n" + app().getString(R.string.not_indexed),
             Messages.panel(app(), Home.Panel.NOT_INDEXED, state(false, 4, 2), Waiting.NO));
-        assertEquals("6 photos\n" + app().getString(R.string.paused),
+        assertEquals("6 items\n" + app().getString(R.string.paused),
             Messages.panel(app(), Home.Panel.NOT_INDEXED, state(false, 4, 0), Waiting.PAUSED));
         assertEquals(app().getString(R.string.stopped),
             Messages.panel(app(), Home.Panel.NOT_INDEXED, state(false, 10, 2), Waiting.STOPPED));
-        assertEquals("2 photos could not be read and are left out.",
+        assertEquals("2 items could not be read and are left out.",
             Messages.panel(app(), Home.Panel.NONE_READABLE, run, Waiting.NO));
         assertEquals(Messages.failure(app(), McadException.Kind.STORAGE),
             Messages.panel(app(), Home.Panel.FAILED, failed, Waiting.NO));

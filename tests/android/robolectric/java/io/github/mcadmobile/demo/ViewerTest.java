@@ -460,7 +460,7 @@ public final class ViewerTest extends AppTestCase {
         SearchActivity screen = open(SearchActivity.class).get();
         ((TextView) screen.findViewById(R.id.query)).setText("a cat");
         GridView grid = screen.findViewById(R.id.grid);
-        waitFor("the answer", () -> text(screen, R.id.status).endsWith("found"));
+        waitFor("the answer", () -> text(screen, R.id.status).endsWith("results"));
         press(grid, R.id.share);
         Intent chooser = shadowOf(screen).getNextStartedActivity();
         Intent send = chooser.getParcelableExtra(Intent.EXTRA_INTENT);
@@ -491,7 +491,7 @@ public final class ViewerTest extends AppTestCase {
         assertNull(mode(grid));
         select(grid);
         ((TextView) screen.get().findViewById(R.id.query)).setText("a cat");
-        waitFor("the answer", () -> text(screen.get(), R.id.status).endsWith("found"));
+        waitFor("the answer", () -> text(screen.get(), R.id.status).endsWith("results"));
         assertEquals(0, grid.getCheckedItemCount());
         assertNull(mode(grid));
     }
@@ -505,7 +505,7 @@ public final class ViewerTest extends AppTestCase {
         screen.recreate();
         GridView turned = screen.get().findViewById(R.id.grid);
         waitFor("the photos again", () -> turned.getChildCount() == paths.length);
-        assertEquals("2 photos", mode(turned).getTitle());
+        assertEquals("2 items", mode(turned).getTitle());
         assertTrue(turned.isItemChecked(0) && turned.isItemChecked(2));
         photos.remove(uri(turned, 1));
         screen.pause().resume();
@@ -520,7 +520,7 @@ public final class ViewerTest extends AppTestCase {
     private static void select(GridView grid) {
         grid.setItemChecked(0, true);
         grid.setItemChecked(2, true);
-        assertEquals("2 photos", mode(grid).getTitle());
+        assertEquals("2 items", mode(grid).getTitle());
     }
 
     private static Uri uri(GridView grid, int position) {

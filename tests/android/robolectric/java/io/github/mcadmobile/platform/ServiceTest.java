@@ -89,7 +89,7 @@ public final class ServiceTest extends AppTestCase {
             ShadowSystemClock.advanceBy(Duration.ofSeconds(1));
         });
         waitFor("the end of the run", () -> shadowOf(service.get()).isStoppedBySelf());
-        assertTrue(shown.toString(), shown.contains("3/5 3 of 5 photos"));
+        assertTrue(shown.toString(), shown.contains("3/5 3 of 5 items"));
     }
 
     @Test

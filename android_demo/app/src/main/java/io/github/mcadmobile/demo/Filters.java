@@ -17,11 +17,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
-/** The filter that the user chose on a screen: albums and a period. It lasts as long as the screen. */
+/** The filter that the user chose on a screen: albums, a period, and photos or videos. It lasts as long as the screen. */
 final class Filters {
     private static final String FOLDERS = "io.github.mcadmobile.demo.FOLDERS";
     private static final String FROM = "io.github.mcadmobile.demo.FROM";
     private static final String UNTIL = "io.github.mcadmobile.demo.UNTIL";
+    private static final String KIND = "io.github.mcadmobile.demo.KIND";
+    /** In the order of {@link Filter.Kind}. */
+    private static final int[] KINDS = {R.id.any_kind, R.id.photos, R.id.videos};
     /** In the order of {@link Period}. */
     private static final int[] PERIODS = {
         R.id.any_time, R.id.last_week, R.id.last_month, R.id.this_year, R.id.last_year};
@@ -38,7 +41,8 @@ final class Filters {
         this.changed = changed;
         if (saved != null && saved.getStringArray(FOLDERS) != null) {
             filter = new Filter(new HashSet<>(Arrays.asList(saved.getStringArray(FOLDERS))),
-                saved.getLong(FROM, Long.MIN_VALUE), saved.getLong(UNTIL, Long.MAX_VALUE));
+                saved.getLong(FROM, Long.MIN_VALUE), saved.getLong(UNTIL, Long.MAX_VALUE))
+                .of(Filter.Kind.values()[saved.getInt(KIND, 0)]);
         }
     }
 
@@ -46,6 +50,7 @@ final class Filters {
         saved.putStringArray(FOLDERS, filter.folders().toArray(new String[0]));
         saved.putLong(FROM, filter.fromMs());
         saved.putLong(UNTIL, filter.untilMs());
+        saved.putInt(KIND, filter.kind().ordinal());
     }
 
     Filter filter() {
@@ -57,6 +62,12 @@ final class Filters {
         for (int i = 0; i < PERIODS.length; i++) {
             if (item.getItemId() == PERIODS[i]) {
                 use(Period.values()[i].of(filter, LocalDate.now(), ZoneId.systemDefault()));
+                return true;
+            }
+        }
+        for (int i = 0; i < KINDS.length; i++) {
+            if (item.getItemId() == KINDS[i]) {
+                use(filter.of(Filter.Kind.values()[i]));
                 return true;
             }
         }
@@ -85,6 +96,10 @@ final class Filters {
     /** The filter as text; empty without one. */
     String text() {
         List<String> parts = new ArrayList<>();
+        if (filter.kind() != Filter.Kind.ANY) {
+            boolean videos = filter.kind() == Filter.Kind.VIDEO;
+            parts.add(screen.getString(videos ? R.string.only_videos : R.string.only_photos));
+        }
         if (!filter.folders().isEmpty()) {
             int count = filter.folders().size();
             parts.add(screen.getResources().getQuantityString(R.plurals.in_albums, count, count));

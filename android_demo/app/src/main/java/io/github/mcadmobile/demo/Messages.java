@@ -137,7 +137,7 @@ final class Messages {
 
     /** {@code photos} counts each moment of a video. */
     private static String indexed(Context context, Indexing state, int photos) {
-        int files = state.isCounted() && !state.changing() ? state.done() - state.skipped() : photos;
+        int files = state.isCounted() && !state.changing() ? Math.min(photos, state.done() - state.skipped()) : photos;
         return context.getResources().getQuantityString(R.plurals.indexed, files, files);
     }
 
