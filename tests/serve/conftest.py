@@ -125,7 +125,7 @@ def open_page(
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         page.goto(server.url)
-        expect(page.locator("#left .headline")).to_contain_text("photo")
+        expect(page.locator("#left .headline")).to_contain_text("result")
         return page
 
     begin.heard = heard  # type: ignore[attr-defined]

@@ -107,8 +107,8 @@ def test_ten_thousand_photos_are_scrolled_with_few_of_them_in_the_document(
         writer.add([str(path) for path in paths], rows)
     server = start("-b", bundle.directory)
     page = open_page(server)
-    expect(page.locator("#left .headline")).to_contain_text("10,000 photos")
-    for text, headline in (("", "10,000 photos"), (QUERY, "nearest first")):
+    expect(page.locator("#left .headline")).to_contain_text("10,000 results")
+    for text, headline in (("", "10,000 results"), (QUERY, "nearest first")):
         page.locator("#query").fill(text)
         expect(page.locator("#left .headline")).to_contain_text(headline)
         expect(page.locator('#left li[aria-posinset="1"]')).to_be_in_viewport()

@@ -26,7 +26,7 @@ from tests.support.variants import first_of
 def test_what_is_typed_is_found(open_page: Open, served: Server) -> None:
     page = open_page()
     count = served.get("/api/status")["indexes"][0]["photos"]
-    expect(page.locator("#left .headline")).to_have_text(f"{count} photos")
+    expect(page.locator("#left .headline")).to_have_text(f"{count} results")
     expect(page.locator("#left .photo")).to_have_count(count)
     page.keyboard.press("/")
     page.keyboard.type(QUERY)
@@ -41,7 +41,7 @@ def test_all_photos_are_shown_alike_nearest_first(open_page: Open, served: Serve
     page = open_page()
     ask(page)
     photos = served.search(QUERY)["photos"]
-    expect(page.locator("#left .headline")).to_have_text(f"{photos} photos, nearest first")
+    expect(page.locator("#left .headline")).to_have_text(f"{photos} results, nearest first")
     expect(page.locator("#left li")).to_have_count(photos)
     styles = page.evaluate(
         """() => [...document.querySelectorAll("#left li .frame")].map(
@@ -99,7 +99,7 @@ def test_all_of_it_by_keyboard(open_page: Open, served: Server) -> None:
     press("Escape")
     expect(page.locator(".chip")).to_have_count(0)
     newest = found(served, limit=1000)
-    expect(page.locator("#left .headline")).to_have_text(f"{len(newest)} photos")
+    expect(page.locator("#left .headline")).to_have_text(f"{len(newest)} results")
     press("ArrowDown")
     assert_focused(page, newest[0])
     press("x")
@@ -571,7 +571,7 @@ def test_who_does_not_see_the_page_is_told(open_page: Open, served: Server) -> N
     ask(page)
     answer = served.search(QUERY)
     live = page.get_by_role("status")
-    expect(live).to_contain_text(f"{answer['photos']} photos, nearest first")
+    expect(live).to_contain_text(f"{answer['photos']} results, nearest first")
     item = page.get_by_role("listitem").first
     expect(item).to_have_attribute("aria-posinset", "1")
     expect(item).to_have_attribute("aria-setsize", str(answer["total"]))
@@ -599,7 +599,7 @@ def find_200(page: Page, served: Server) -> list[int]:
     for picture in ("**/thumbnail", "**/view"):
         page.route(picture, lambda route: route.fulfill(body=pixel.getvalue()))
     page.locator("#query").fill("a dog")
-    expect(page.locator("#left .headline")).to_have_text("200 photos, nearest first")
+    expect(page.locator("#left .headline")).to_have_text("200 results, nearest first")
     return asked
 
 

@@ -86,7 +86,7 @@ def test_a_matched_line_is_under_the_photo_and_its_box_in_the_viewer(
     page = open_page(server, permissions=("clipboard-read", "clipboard-write"))
     page.locator("#by").select_option("words in photos")
     page.locator("#query").fill("boarding")
-    expect(page.locator("#left .headline")).to_contain_text("1 photo")
+    expect(page.locator("#left .headline")).to_contain_text("1 result")
     line = page.locator("#left bdi.line")
     expect(line).to_have_text("Boarding pass \\u202eLIS\\x1b[2J")
     page.locator("#left .photo").click()

@@ -246,5 +246,6 @@ function headline(answer, shared, total) {
     const differ = answer.hits.filter((hit) => hit.only_here).length;
     return differ ? `${differ} of the first ${total} only here` : `The same ${total} on both sides`;
   }
-  return answer.hits[0]?.score == null ? count(answer.photos, "photo") : `${count(answer.photos, "photo")}, nearest first`;
+  const found = count(answer.photos, "result"); // photos and videos
+  return answer.hits[0]?.score == null ? found : `${found}, nearest first`;
 }
