@@ -1,6 +1,7 @@
 """The rows of a video: one for each moment that stands for it, under the path FILE#t=SECONDS, a
 media fragment (W3C, Media Fragments URI 1.0, section 4.2.1). Each video has a row at 0. A motion
-photo (a JPEG with a video behind it) is a row as other photos are, and may have such rows, too."""
+photo (a JPEG or HEIC with a video behind it) is a row as other photos are, and may have such rows,
+too."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import re
 from mcad_mobile.data.photo_formats import FORMATS, VIDEO_SUFFIXES, is_video, suffix_of
 
 MARK = "#t="
-_SUFFIXES = VIDEO_SUFFIXES.union(FORMATS["JPEG"])
+_PHOTOS = (*FORMATS["JPEG"], *FORMATS["HEIF"])
+_SUFFIXES = VIDEO_SUFFIXES.union(_PHOTOS)
 # No such file's own name ends like that: its suffix would be .000. Android's names of videos have
 # no suffix, and before Android 10 end in a volume.
 _MOMENT = re.compile(
@@ -50,7 +52,7 @@ def is_moment(row: bytes) -> bool:
 
 def is_of_video(row: bytes) -> bool:
     """Say whether a row is a moment of a video, not of a motion photo."""
-    return is_moment(row) and suffix_of(file_and_moment(os.fsdecode(row))[0]) not in FORMATS["JPEG"]
+    return is_moment(row) and suffix_of(file_and_moment(os.fsdecode(row))[0]) not in _PHOTOS
 
 
 def is_first(row: bytes) -> bool:

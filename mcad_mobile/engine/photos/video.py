@@ -71,11 +71,15 @@ def video_behind(photo: bytes) -> int:
     """Return where the video of a motion photo begins in the bytes of its file, 0 if there is none.
 
     Android's and Samsung's formats both put an MP4 behind a JPEG, with its place in metadata, which
-    may be wrong and which other programs remove; its first bytes are unmistakable.
+    may be wrong and which other programs remove; its first bytes are unmistakable. A HEIC has it in
+    a box of type "mpvd" (Motion Photo format 1.0).
     """
-    if not photo.startswith(b"\xff\xd8") or b"ftyp" not in photo:  # faster than the pattern
+    if photo[4:8] == b"ftyp" and (box := photo.rfind(b"mpvd")) > 0:
+        found = _MP4.search(photo, box, box + 24)  # behind the box's head
+    elif photo.startswith(b"\xff\xd8") and b"ftyp" in photo:  # faster than the pattern
+        found = _MP4.search(photo)
+    else:
         return 0
-    found = _MP4.search(photo)
     return found.start() if found else 0
 
 
