@@ -15,6 +15,7 @@ from mcad_mobile.engine.towers.onnx import OnnxRuntime, OnnxTower
 from mcad_mobile.export import export_bundle
 from mcad_mobile.export.backends import BACKENDS
 from mcad_mobile.export.backends.backend import Backend, Compiled, Quantized
+from mcad_mobile.errors import ParityError
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import RungPlan, Target
 from tests.support.paths import ROOT
@@ -41,6 +42,12 @@ class MadeUpBackend(Backend):
         return OnnxTower(quantized)
 
 
+class WrongRuntime(MadeUpRuntime):
+    def load(self, *arguments):
+        right = super().load(*arguments)
+        return lambda inputs: -right(inputs)
+
+
 def test_a_made_up_backend_exports_loads_and_runs(tmp_path, monkeypatch):
     monkeypatch.setitem(RUNTIMES, "made-up", MadeUpRuntime())
     monkeypatch.setitem(BACKENDS, "made-up", MadeUpBackend())
@@ -57,6 +64,9 @@ def test_a_made_up_backend_exports_loads_and_runs(tmp_path, monkeypatch):
         assert chosen.rung.notes == ("Made for MU1.",)
         assert chosen.rung.parity.cosine_mean == pytest.approx(1, abs=1e-5)
     assert SearchEngine(bundle).embed_text("a cat").shape == (bundle.dim,)
+    monkeypatch.setitem(RUNTIMES, "made-up", WrongRuntime())
+    with pytest.raises(ParityError):
+        export_bundle(target, tmp_path / "wrong", student=student, samples=4)
 
 
 NAMES = {*RUNTIMES, "cpu", "snapdragon", "dimensity", "tensor"}
