@@ -12,10 +12,10 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.towers import RUNTIMES, choose_rung
 from mcad_mobile.engine.towers.onnx import OnnxRuntime, OnnxTower
+from mcad_mobile.errors import ParityError
 from mcad_mobile.export import export_bundle
 from mcad_mobile.export.backends import BACKENDS
 from mcad_mobile.export.backends.backend import Backend, Compiled, Quantized
-from mcad_mobile.errors import ParityError
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import RungPlan, Target
 from tests.support.paths import ROOT
