@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import random
@@ -23,10 +24,10 @@ TICKET = PhotoWords((Line("Boarding PASS", box=BOX), Line("Müller")), (), True)
 PLACES = ("Belém", "Lisbon", "Lisboa", "Portugal")
 
 
-def worded(directory: Path, words: dict[str, PhotoWords]) -> PhotoIndex:
-    index = create(directory, 16)
+def worded(directory: Path, words: dict[str, PhotoWords], dim: int = 16) -> PhotoIndex:
+    index = create(directory, dim)
     with index.writer() as writer:
-        writer.add([*words], photos_and_queries(len(words), 1, 16)[0])
+        writer.add([*words], photos_and_queries(len(words), 1, dim)[0])
         writer.set_words(words)
     return index
 
@@ -301,3 +302,20 @@ def test_a_word_that_no_photo_has_leaves_half_of_two_to_the_other(index: PhotoIn
     hits = index.search_words("zebra lisbon", 1)
     assert hits is not None and hits[0].path == "/p/Müller/beach.jpg"
     assert hits[0].share == pytest.approx(0.5)
+
+
+class Blocks(ctypes.Structure):
+    _fields_ = [(f"field{n}", ctypes.c_size_t) for n in range(10)]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
+def test_a_commit_gives_all_its_memory_back(tmp_path: Path) -> None:
+    texts = [" ".join(f"word{n}x{k}" for k in range(9)) for n in range(2000)]
+    words = {f"/p/{n}.jpg": PhotoWords((Line(text),), (), True) for n, text in enumerate(texts)}
+    ask = ctypes.CDLL(None).mallinfo2
+    ask.restype = Blocks
+    used = []
+    for run in range(4):
+        worded(tmp_path / str(run), words, 256)
+        used.append(ask().field4 + ask().field7)  # mapped, and of the heap
+    assert used[3] - used[1] < 1 << 18
