@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
-from mcad_mobile.errors import StudentError
+from mcad_mobile.errors import Remedy, StudentError
 from mcad_mobile.students.load import default_directory, load_student
 from mcad_mobile.students.mcad import default_config, read_config
 
@@ -118,3 +118,9 @@ def test_what_is_loaded_can_be_trained(folder: Path) -> None:
     parameters = list(student.parameters())
     assert all(p.requires_grad and p.device.type == "cpu" for p in parameters)
     assert all(p.dtype == torch.float32 for p in parameters)
+
+
+def test_a_folder_without_a_student_asks_for_one(tmp_path):
+    with pytest.raises(StudentError) as caught:
+        read_config(tmp_path)
+    assert caught.value.remedy is Remedy.GIVE_STUDENT
