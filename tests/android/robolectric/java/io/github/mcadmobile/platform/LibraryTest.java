@@ -85,7 +85,8 @@ public final class LibraryTest extends AppTestCase {
         index();
         assertEquals(2, search().indexing().done() - search().indexing().skipped());
         SearchEngine.Result best = search().search("a cat", 9, Filter.ALL.of(Filter.Kind.VIDEO)).results().get(0);
-        assertEquals(film, MediaPath.uri(best.path()));
+        // Before Android 10, all volumes have one name.
+        assertTrue(best.path(), MediaPath.uri(best.path()).endsWith(film.substring(film.indexOf("/video/"))));
         assertEquals(16_000, best.atMs());
         assertEquals(2, search().search("a cat", 9).results().size());
         photos.remove(Uri.parse(film));
