@@ -135,8 +135,9 @@ def test_a_path_of_the_index_tells_volume_and_uri(probe, uri, data, path, volume
     assert probe.ask("media_path", **given) == {"path": path or uri, "volume": volume, "uri": uri}
 
 
-def test_the_library_s_manifest_asks_for_what_the_app_s_does():
-    """Gradle merges the one into the other, and `mcad-mobile app` takes the other as it is."""
+def test_the_library_s_manifest_asks_for_what_the_app_s_does_but_for_videos():
+    """Gradle merges the one into the other, and `mcad-mobile app` takes the other as it is. An app
+    that wants videos says so."""
 
     def parts(module: str) -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
         """Permissions, and what Android starts behind the screens."""
@@ -146,7 +147,8 @@ def test_the_library_s_manifest_asks_for_what_the_app_s_does():
         parts = [*root.iter("service"), *root.iter("receiver")]
         return permissions, {tuple(sorted(e.attrib.values())) for e in parts}
 
-    assert parts("platform") == parts("app")
+    permissions, started = parts("platform")
+    assert parts("app") == ({*permissions, ("android.permission.READ_MEDIA_VIDEO",)}, started)
     names = {name for names in parts("platform")[1] for name in names}
     assert {name for name in names if name.startswith("io.github.mcadmobile.")} == {
         "io.github.mcadmobile.platform.IndexService",
