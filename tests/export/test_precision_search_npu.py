@@ -162,13 +162,18 @@ def test_where_litert_runs_the_image_tower_a_text_tower_s_bits_are_mixed_as_on_a
     assert {weight.tower for weight in read_report(bundle).precision.weights} == {"text"}
 
 
+def plans_of(*arguments):
+    """The runtimes and precisions of a tower's rungs."""
+    return [(plan.runtime, plan.precision) for plan in tower_plans(*arguments)]
+
+
 def test_the_source_of_a_compiled_rung_has_its_chosen_precision(monkeypatch):
     replace_methods(monkeypatch, "neuropilot", can_build=lambda runtime, target: True)
     chosen = {"image": "w8a16", "text": "w8a8"}
     for name, precision in chosen.items():
-        plans = tower_plans(name, find_target("dimensity"), chosen)
+        plans = plans_of(name, find_target("dimensity"), chosen)
         assert plans == [("neuropilot", precision), ("litert", precision), ("onnx", "int8")]
-    mixed = tower_plans("image", find_target("cpu"), {"image": "mixed", "text": "int8"})
+    mixed = plans_of("image", find_target("cpu"), {"image": "mixed", "text": "int8"})
     assert mixed == [("onnx", "mixed"), ("onnx", "fp32")]
 
 
@@ -176,6 +181,6 @@ def test_the_precision_that_was_chosen_for_a_tower_is_that_of_its_own_first_rung
     chosen = {"image": "w8a8", "text": "mixed"}
     computer = find_target("cpu-litert")
     image = [("litert", "w8a8"), ("onnx", "int8"), ("onnx", "fp32")]
-    assert tower_plans("image", computer, chosen) == tower_plans("image", computer) == image
-    assert tower_plans("text", computer, chosen) == [("onnx", "mixed"), ("onnx", "fp32")]
-    assert tower_plans("text", computer) == [("onnx", "int8"), ("onnx", "fp32")]
+    assert plans_of("image", computer, chosen) == plans_of("image", computer) == image
+    assert plans_of("text", computer, chosen) == [("onnx", "mixed"), ("onnx", "fp32")]
+    assert plans_of("text", computer) == [("onnx", "int8"), ("onnx", "fp32")]
