@@ -13,7 +13,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.reading.reader import AT_LEAST, Reader
 
-_HEAD = "| reader | processor s a photo | wrong characters, % | of six languages |"
+_HEAD = "| reader | processor s a photo | peak RSS, MiB | wrong characters, % | of six languages |"
 READERS = ("mcad-mobile", "rapidocr", "tesseract")
 TESSERACT = {"en": "eng", "de": "deu", "fr": "fra", "es": "spa", "pt": "por", "it": "ita"}
 
@@ -63,7 +63,7 @@ def section(result: dict[str, Any]) -> list[str]:
         for by, rates in result[key].items()
     ]
     readers = [
-        f"| {name} | {read['processor_s_a_photo']:.2f} | "
+        f"| {name} | {read['processor_s_a_photo']:.2f} | {read['peak_rss_mib']:.0f} | "
         f"{read['error_rate']:.2f} | {read['error_rate_in_six_languages']:.2f} |"
         for name, read in result["readers"].items()
     ]
@@ -74,7 +74,7 @@ def section(result: dict[str, Any]) -> list[str]:
         "captions, this percentage finds its photo within k.",
         "\n".join(["| query | by | 1 | 5 | 10 |", "|---|---|---:|---:|---:|", *found]),
         "The made photos, on one thread; Tesseract has six of the languages.",
-        "\n".join([_HEAD, "|---|---:|---:|---:|", *readers]),
+        "\n".join([_HEAD, "|---|---:|---:|---:|---:|", *readers]),
     ]
 
 
