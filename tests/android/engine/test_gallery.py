@@ -137,6 +137,14 @@ def test_broken_photos_are_counted_and_stop_no_other(phone):
     assert phone.indexed() == ["a.png"]
 
 
+def test_a_photo_that_does_not_decode_is_not_opened_again_whatever_failed_before(phone):
+    broken = phone.photos / "broken.png"
+    broken.write_bytes(b"\x89PNG and no more")
+    assert phone.run(large=str(broken))["skipped"] == 1  # for want of memory
+    phone.run()
+    assert phone.run(revoke_after=0)["skipped"] == 1
+
+
 def test_a_changed_photo_that_cannot_be_read_for_now_stays(phone):
     phone.take("a.png", "b.png")
     phone.run()

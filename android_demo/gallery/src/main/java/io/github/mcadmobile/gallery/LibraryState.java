@@ -35,6 +35,8 @@ final class LibraryState {
     private Set<Long> unreadable = new HashSet<>();
     /** Those that did not decode, hashed with what decoded them. */
     private final Set<Long> undecodable = new HashSet<>();
+    /** Whether {@code undecodable} has changed since it was saved. */
+    private boolean learned;
 
     private LibraryState(Path directory) {
         file = directory.resolve(NAME);
@@ -113,12 +115,12 @@ final class LibraryState {
 
     /** Whether this state of a photo did not decode in this environment: it would be read in vain. */
     boolean isUndecodable(PhotoLibrary.Item item, int stamp, String environment) throws McadException {
-        return undecodable.contains(state(item, stamp) ^ environment.hashCode());
+        return undecodable.contains(attempt(item, stamp, environment));
     }
 
     /** Remember a photo that did not decode, as of the next {@link #skipped}. */
     void undecodable(PhotoLibrary.Item item, int stamp, String environment) throws McadException {
-        undecodable.add(state(item, stamp) ^ environment.hashCode());
+        learned |= undecodable.add(attempt(item, stamp, environment));
     }
 
     /**
@@ -130,15 +132,19 @@ final class LibraryState {
         Set<Long> now = stopped ? new HashSet<>(unreadable) : new HashSet<>();
         Set<Long> hopeless = new HashSet<>();
         for (PhotoLibrary.Item item : items) {
-            long state = state(item, stamp.applyAsInt(item));
-            now.add(state);
-            hopeless.add(state ^ environment.hashCode());
+            now.add(state(item, stamp.applyAsInt(item)));
+            hopeless.add(attempt(item, stamp.applyAsInt(item), environment));
         }
-        boolean fewer = !stopped && undecodable.retainAll(hopeless);
-        if (fewer || !unreadable.equals(now)) {
+        learned |= !stopped && undecodable.retainAll(hopeless);
+        if (learned || !unreadable.equals(now)) {
             unreadable = now;
+            learned = false;
             save();
         }
+    }
+
+    private static long attempt(PhotoLibrary.Item item, int stamp, String environment) throws McadException {
+        return state(item, stamp) ^ environment.hashCode();
     }
 
     private static long state(PhotoLibrary.Item item, int stamp) throws McadException {
