@@ -25,12 +25,6 @@ from mcad_mobile.base.files import open_regular
 from mcad_mobile.engine.native import load_kernel
 from mcad_mobile.errors import BundleError, Remedy
 
-MAGIC = b"MCADPLC1"
-LINES = 16  # for each offset
-STEPS = 1 << 16
-REACH_KM = 0.25
-EARTH_KM = 6371.0
-
 
 class Places:
     """A table of places, memory-mapped.

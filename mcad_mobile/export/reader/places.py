@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.engine.words.places import EARTH_KM, LINES, MAGIC, REACH_KM, STEPS
 from mcad_mobile.errors import missing_extra, require
 
 CREDIT = (
@@ -29,6 +28,12 @@ CREDIT = (
     "https://creativecommons.org/licenses/by/4.0"
 )
 
+# Of the table (engine/words/places.py), as native/places.c has them.
+_MAGIC = b"MCADPLC1"
+_LINES = 16  # for each offset
+_STEPS = 1 << 16
+_REACH_KM = 0.25
+_EARTH_KM = 6371.0
 # Smaller cities count where no larger one is as near as that.
 _APART_KM = {"cities15000": 0.0, "cities5000": 5.0, "cities500": 26.0}
 _PEOPLE_A_KM2 = 3000
@@ -53,18 +58,18 @@ def write_places(path: Path) -> None:
     numbers = {region: number for number, region in enumerate(regions)}
     lines = ["\t".join(_names(cities[at])) for at in order] + regions
     text = [f"{line}\n".encode() for line in lines]
-    blocks = [sum(map(len, text[at : at + LINES])) for at in range(0, len(text), LINES)]
-    steps = (points + np.array([90, 180])) / (180, 360) * STEPS
+    blocks = [sum(map(len, text[at : at + _LINES])) for at in range(0, len(text), _LINES)]
+    steps = (points + np.array([90, 180])) / (180, 360) * _STEPS
     reach_km = [math.sqrt(city["population"] / _PEOPLE_A_KM2 / math.pi) for city in cities]
-    quarters = np.array(reach_km) / REACH_KM
+    quarters = np.array(reach_km) / _REACH_KM
     arrays = [
         np.array([len(cities), len(regions)], "<u4"),
         np.cumsum([0, *blocks]).astype("<u4"),
-        *steps[order].clip(0, STEPS - 1).astype("<u2").T,
+        *steps[order].clip(0, _STEPS - 1).astype("<u2").T,
         np.array([numbers[region_of[at]] for at in order], "<u2"),
         quarters[order].clip(0, 255).astype(np.uint8),
     ]
-    path.write_bytes(b"".join([MAGIC, *(array.tobytes() for array in arrays), *text]))
+    path.write_bytes(b"".join([_MAGIC, *(array.tobytes() for array in arrays), *text]))
 
 
 def _data(package: str, file: str) -> Path:
@@ -97,7 +102,7 @@ def _on_sphere(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return points [N, 3] in kilometres from the centre of the earth, for degrees [N, 2]."""
     north, east = np.radians(points).T
     ring = np.cos(north)
-    return EARTH_KM * np.stack([ring * np.cos(east), ring * np.sin(east), np.sin(north)], 1)
+    return _EARTH_KM * np.stack([ring * np.cos(east), ring * np.sin(east), np.sin(north)], 1)
 
 
 def _regions(cities: list[dict[str, Any]], points: NDArray[np.float64]) -> list[str]:
