@@ -65,19 +65,21 @@ def plain_onnx(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> o
 
 
 def _write_pads(graph: onnx.GraphProto) -> None:
-    """Replace auto_pad SAME_UPPER and SAME_LOWER by the pads that it stands for."""
+    """Replace auto_pad SAME_UPPER and SAME_LOWER by the pads that they stand for, where the size of
+    what is padded is known."""
     values = [*graph.input, *graph.value_info]
     sizes = {one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in values}
     sizes |= {weight.name: [*weight.dims] for weight in graph.initializer}
     for node in graph.node:
         given = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
         same = given.get("auto_pad", b"").decode()
-        if not same.startswith("SAME") or node.op_type == "ConvTranspose":
+        grid = sizes.get(node.input[0], [])[2:] if node.input else []
+        if not (same.startswith("SAME") and grid and all(grid)) or node.op_type == "ConvTranspose":
             continue
         kernel = given.get("kernel_shape") or sizes[node.input[1]][2:]
         ones = [1] * len(kernel)
         steps, gaps = given.get("strides", ones), given.get("dilations", ones)
-        rows = zip(sizes[node.input[0]][2:], kernel, steps, gaps, strict=True)
+        rows = zip(grid, kernel, steps, gaps, strict=True)
         totals = [
             max((-(-size // step) - 1) * step + (width - 1) * gap + 1 - size, 0)
             for size, width, step, gap in rows

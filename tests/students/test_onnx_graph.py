@@ -171,6 +171,16 @@ def test_a_way_of_an_operator_that_is_not_known_is_named(step: str) -> None:
         torch_module(plain_onnx(model, {}))(torch.zeros(1, 3, 4, 5))
 
 
+def test_a_size_by_factors_is_known_to_an_export() -> None:
+    """As LiteRT's converter traces it, which knows no number of a tensor."""
+    graph = "g (float[1, 3, 4, 5] x) => (float y) { y = Resize(x, , scales) }"
+    model = onnx.parser.parse_model('<ir_version: 9, opset_import: ["" : 20]>\n' + graph)
+    scales = onnx.numpy_helper.from_array(np.float32([1, 1, 2, 3]), "scales")
+    model.graph.initializer.append(scales)
+    traced = torch.export.export(torch_module(plain_onnx(model, {})), (torch.zeros(1, 3, 4, 5),))
+    assert traced.module()(torch.zeros(1, 3, 4, 5)).shape == (1, 3, 8, 15)
+
+
 def test_a_constant_row_by_a_tensor_is_no_product_of_matrices() -> None:
     """As in SigLIP's pooling: LiteRT has no BATCH_MATMUL of an 8-bit row by 16-bit activations."""
     graph = "g (float[1, 3, 4, 5] x) => (float y) { y = MatMul(row, x) }"
