@@ -133,7 +133,7 @@ def export(
     ),
     json: Json = False,
 ) -> None:
-    """Turn a student into a bundle for a phone chip, for several, or into one for each of several.
+    """Turn a student into a bundle for one phone chip or several, or into a bundle for each chip.
 
     Each tower is exported by itself, quantized with real photos and captions, compiled if the chip
     has a compiler, then read back from its file, run, and compared with the float student. Every

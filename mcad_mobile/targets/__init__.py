@@ -141,10 +141,9 @@ def find_targets(names: str) -> tuple[Target, ...]:
 
 
 def fitting_chips(target: Target, targets: Sequence[Target]) -> tuple[str, ...]:
-    """Return the chips, by model, that run `target`'s binary, for want of one of their own among
-    those of `targets`: a binary runs on an NPU of its architecture with its memory or more, and
-    that for the most memory runs best."""
-
+    """Return the chips, by model, that run `target`'s binary because `targets` holds none for them.
+    A binary runs on an NPU of its architecture with as much memory or more; of several, the one for
+    the most memory is best."""
     if target.htp_arch is None:
         return ()
 

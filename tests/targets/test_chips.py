@@ -11,7 +11,7 @@ import pytest
 
 from mcad_mobile.engine.towers import RUNTIMES
 from mcad_mobile.errors import TargetError
-from mcad_mobile.targets import all_targets, find_target
+from mcad_mobile.targets import all_targets, find_target, find_targets, fitting_chips
 from tests.support.pythons import needs_litert
 
 
@@ -167,3 +167,23 @@ def test_samsung_s_plugin_cannot_be_asked_since_it_does_not_load():
 def test_a_chip_that_is_no_target_is_refused_with_the_reason(name, reason):
     with pytest.raises(TargetError, match=rf"(?s)cannot export.*{reason}.*target cpu"):
         find_target(name)
+
+
+def test_the_phones_of_the_last_years_are_a_bundle_that_serves_the_8_and_7_series():
+    phones = find_targets("snapdragon-phones")
+    assert phones[0] == find_target("snapdragon")
+    served = {chip.chip for chip in phones}
+    served |= {model for chip in phones for model in fitting_chips(chip, phones)}
+    assert served >= {
+        "SM8550",
+        "SM8635",
+        "SM8650",
+        "SM8735",
+        "SM8750",
+        "SM8845",
+        "SM8850",
+        "SM7675",
+    }
+    assert find_targets("SM8650, SM8550,SM8650-AB") == tuple(map(find_target, ("SM8650", "SM8550")))
+    with pytest.raises(TargetError, match="cpu-phones"):
+        find_targets("cpu-phones")

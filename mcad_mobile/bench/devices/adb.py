@@ -194,8 +194,8 @@ def check_chip(bundle: Bundle, facts: Facts) -> None:
     the self-test leaves out rungs that do not run."""
     made_for = find_target(bundle.target.id)
     targets = facts.targets
-    runs = {name for chip in bundle.chips for name in (chip.chip, *(chip.fits or ()))}
-    fits = made_for in targets or any(target.chip in runs for target in targets)
+    fitting = (name for chip in bundle.chips for name in (chip.chip, *(chip.fits or ())))
+    fits = not {made_for.chip, *fitting}.isdisjoint(target.chip for target in targets)
     if not made_for.has_npu or fits or facts.emulator or not facts.soc:
         return
     chip = " or ".join(f"{target.id} ({target.chip})" for target in targets) or facts.soc

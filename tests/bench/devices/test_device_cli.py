@@ -182,3 +182,4 @@ def test_baseline_is_read_before_anything_is_measured(bundle: Bundle, tmp_path: 
 def test_export_via_aihub_is_for_snapdragon(tmp_path: Path) -> None:
     run("export", "-t", "dimensity", "-o", tmp_path / "out", "--via", "aihub", code=2)
     run("export", "-t", "snapdragon", "-o", tmp_path / "out", "--via", "aws", code=2)
+    run("export", "-t", "SM8550,SM8650", "-o", tmp_path / "out", "--via", "aihub", code=2)
