@@ -25,7 +25,7 @@ from mcad_mobile.android.parts import DEFAULTS, BuildOptions, Parts, gather_part
 from mcad_mobile.android.toolchain import android_demo
 from mcad_mobile.base.files import check_file
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.engine.bundle import TOWERS, Bundle
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError, require
 
 PACKAGE = "io.github.mcadmobile.demo"
@@ -84,7 +84,7 @@ def build_app(
         made.replace(out)
     packed = parts.bundle or bundle
     rungs: dict[str, list[str]] = {
-        name: [rung.name for rung in packed.tower(name).rungs] for name in TOWERS
+        name: [rung.name for rung in packed.tower(name).rungs] for name in packed.towers
     }
     notes = tuple(parts.libraries.notes)
     return BuiltApp(out, out.stat().st_size, rungs, parts.left_out, notes, listed)

@@ -25,6 +25,8 @@ from mcad_mobile.errors import BuildError
 
 FOLDER = "assets/mcad-licences"  # the app's About screen reads it
 _TEXT = re.compile(r"(?i)(licen[cs]e|notice)(\.\w+)?")  # the name of a file in an archive
+_READER = "the reader of text, from PaddlePaddle's PP-OCR: Apache-2.0 (reader/LICENSE)"
+_PLACES = "the table of places, from GeoNames (https://www.geonames.org): CC BY 4.0"
 _SHIPPABLE = "hf:google/siglip2-base-patch16-224"
 
 
@@ -84,6 +86,10 @@ def notices(
         if text is not None:
             texts["weights/LICENSE"] = text
         lines.append(_weights_line(bundle, licence, "weights/LICENSE" if text else licence.page))
+        if bundle.reader is not None:
+            texts["reader/LICENSE"] = bundle.path(bundle.reader.licence_text).read_bytes()
+            lines.append(_READER)
+            lines += [_PLACES] if bundle.reader.places is not None else []
     notice = "This app holds:\n\n" + "".join(f"- {line}\n" for line in lines)
     entries = {"NOTICE.txt": notice.encode(), **texts}
     return [Entry(f"{FOLDER}/{name}", data) for name, data in sorted(entries.items())]

@@ -21,7 +21,7 @@ from mcad_mobile.android.native_libraries import Libraries, libraries
 from mcad_mobile.android.notices import check_licence, notices
 from mcad_mobile.android.packages import Entry
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, Rung, Tower
+from mcad_mobile.engine.bundle import MANIFEST, READER_SHAPES, Bundle, Rung, Tower
 from mcad_mobile.engine.towers import runtime_of
 from mcad_mobile.engine.towers.litert import SLOW_16_BITS
 from mcad_mobile.errors import BuildError
@@ -145,8 +145,7 @@ def pack_bundle(
     no_npu: str | None,
     litert: bool = False,
 ) -> tuple[Bundle, dict[str, str]]:
-    """Copy the bundle into `directory` without the rungs that the app cannot run or does not need,
-    and without the reader of text, which it does not use.
+    """Copy the bundle into `directory` without the rungs that the app cannot run or does not need.
 
     Float rungs are most of a bundle's bytes. A float rung behind a quantized one is left out,
     unless `keep_float` is set or the quantized rung has low parity. `no_npu` says why the app
@@ -156,7 +155,7 @@ def pack_bundle(
     """
     left_out: dict[str, str] = {}
     towers: dict[str, Tower] = {}
-    for name in TOWERS:
+    for name in bundle.towers:
         kept: list[Rung] = []
         quantized = False
         for rung in bundle.tower(name).rungs:
@@ -175,7 +174,11 @@ def pack_bundle(
                 "Export it again: every bundle from torch or ONNX ends in an ONNX CPU model.",
             )
         towers[name] = msgspec.structs.replace(bundle.tower(name), rungs=tuple(kept))
-    packed = msgspec.structs.replace(bundle, directory=directory, reader=None, **towers)
+    reader = bundle.reader
+    if reader is not None:
+        of_reader = {name: towers.pop(name) for name in READER_SHAPES}
+        reader = msgspec.structs.replace(reader, **of_reader)
+    packed = msgspec.structs.replace(bundle, directory=directory, reader=reader, **towers)
     for record in packed.files():
         copy = directory / record.path
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -233,7 +236,7 @@ def qnn_runtime(bundle: Bundle) -> Artifact | None:
     known."""
     files = [
         bundle.path(file)
-        for name in TOWERS
+        for name in bundle.towers
         for rung in bundle.tower(name).rungs
         if runtime_of(rung).in_app == _FOR_SNAPDRAGONS
         for file in rung.files

@@ -26,7 +26,7 @@ from mcad_mobile.android.parts import Parts
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.licences import find_licence
-from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, FileRecord
+from mcad_mobile.engine.bundle import MANIFEST, READER_SHAPES, Bundle, FileRecord
 from mcad_mobile.engine.native.android import LIBRARY as KERNELS
 
 _ENGINE = "mcad-engine"
@@ -147,26 +147,28 @@ def _student(bundle: Bundle) -> Component:
 
 
 def _towers(bundle: Bundle) -> Iterable[Component]:
-    for name in TOWERS:
+    for name in bundle.towers:
+        of_reader = name in READER_SHAPES
         for rung in bundle.tower(name).rungs:
             full_name = f"{name} tower {rung.name}"
             yield Component(
                 type=_MODEL,
                 bom_ref=full_name,
                 name=full_name,
-                version=bundle.student.sha256[:12],
-                licenses=[_licence(bundle.student.licence)],
+                version=(rung.files[0] if of_reader else bundle.student).sha256[:12],
+                licenses=[_licence("Apache-2.0" if of_reader else bundle.student.licence)],
                 components=[_record(file) for file in rung.files],
             )
 
 
 def _other_files(bundle: Bundle) -> Iterable[Component]:
-    towers = {
-        file.path for name in TOWERS for rung in bundle.tower(name).rungs for file in rung.files
-    }
-    files = {file.path: file for file in bundle.files() if file.path not in towers}
+    rungs = [rung for name in bundle.towers for rung in bundle.tower(name).rungs]
+    towers = {file.path for rung in rungs for file in rung.files}
+    files = {file.path: _record(file) for file in bundle.files() if file.path not in towers}
+    if bundle.reader is not None and bundle.reader.places is not None:
+        files[bundle.reader.places.path].licenses = [_licence("CC-BY-4.0")]
     manifest = _file(f"assets/bundle/{MANIFEST}", sha256_of(bundle.directory / MANIFEST))
-    return [manifest, *(_record(file) for _, file in sorted(files.items()))]
+    return [manifest, *(file for _, file in sorted(files.items()))]
 
 
 def _packed(name: str, data: bytes) -> Component:

@@ -17,6 +17,7 @@ from mcad_mobile.errors import BuildError
 from tests.support.archives import onnxruntime_archive
 from tests.support.probe import variant
 from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_reader import with_reader
 from tests.support.variants import first_of
 
 NOTICE = "assets/mcad-licences/NOTICE.txt"
@@ -77,11 +78,18 @@ def test_what_is_accepted_by_name_is_built_and_named(own, tmp_path):
 
 def test_an_app_carries_the_licences_of_all_its_parts(own, tmp_path):
     bundle, options = make_tiny_bundle(tmp_path / "tiny"), BuildOptions(onnxruntime=own)
-    app = zipfile.ZipFile(build_app(bundle, tmp_path / "demo.apk", options).package)
+    app = zipfile.ZipFile(build_app(with_reader(bundle), tmp_path / "demo.apk", options).package)
     notice = app.read(NOTICE).decode()
-    for line in ("the search engine: Apache-2.0", "ONNX Runtime 1.29.0", "the weights of tiny"):
+    for line in (
+        "the search engine: Apache-2.0",
+        "ONNX Runtime 1.29.0",
+        "the weights of tiny",
+        "PP-OCR: Apache-2.0",
+        "GeoNames (https://www.geonames.org): CC BY 4.0",
+    ):
         assert line in notice
     texts = {
+        "reader/LICENSE": b"MIT",
         "mcad-mobile/LICENSE": b"Apache License",
         "mcad-mobile/NOTICE": b"mcad-mobile authors",
         "onnxruntime/LICENSE": b"Microsoft Corporation",

@@ -23,6 +23,7 @@ from mcad_mobile.errors import BuildError, BundleError
 from tests.support.archives import ABI, archive, elf_library, onnxruntime_archive, qnn_archive
 from tests.support.fake_android_tools import FakeAndroidTools
 from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_reader import with_reader
 
 QUALCOMM = Artifact("com.qualcomm.qti", "qnn-runtime", "2.41", "aar")
 FLOAT = "not needed beside an 8-bit rung; --keep-float keeps it"
@@ -95,6 +96,20 @@ def test_rungs_that_nothing_runs_or_needs_are_left_out_with_the_reason(
     with pytest.raises(BuildError, match="has no image tower that the app can run") as raised:
         packed(without("onnx int8", "onnx fp32"))
     assert "every bundle from torch or ONNX ends in an ONNX CPU model" in raised.value.hint
+
+
+def test_the_reader_of_text_is_packed_without_the_rungs_that_the_app_cannot_run(
+    tmp_path: Path,
+) -> None:
+    read = with_reader(make_tiny_bundle(tmp_path / "tiny"))
+    assert read.reader is not None
+    (rung,) = read.reader.detector.rungs
+    detector = replace(read.reader.detector, rungs=(replace(rung, runtime="qnn"), rung))
+    given = replace(read, reader=replace(read.reader, detector=detector))
+    given.save()
+    packed, left_out = pack_bundle(given, tmp_path / "packed", keep_float=False, no_npu="no NPU")
+    assert left_out == {"detector qnn fp32": "no NPU"}
+    assert replace(packed, directory=read.directory) == read
 
 
 def test_a_bundle_with_a_damaged_file_is_not_packed(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from mcad_mobile.engine.bundle import Bundle
 from tests.support.archives import ABI, HTP, archive, onnxruntime_archive, qnn_archive
 from tests.support.probe import variant
 from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_reader import with_reader
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundle")
     tiny = make_tiny_bundle(folder / "tiny")
     student = replace(tiny.student, licence="apache-2.0", source="open_clip:tiny")
-    return Bundle.load(variant(tiny, folder / "bundle", student=student))
+    return with_reader(Bundle.load(variant(tiny, folder / "bundle", student=student)))
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,10 @@ def test_parts_are_named_with_versions_licences_and_where_they_were_published(bu
     tower = parts["text tower onnx fp32"]
     assert tower["type"] == "machine-learning-model"
     assert tower["licenses"] == [{"license": {"id": "Apache-2.0"}}]
+    detector = parts["detector tower onnx fp32"]
+    assert detector["licenses"] == tower["licenses"] and detector["version"] != tower["version"]
+    (places,) = (part for part in document["components"] if part["name"].endswith("/places.bin"))
+    assert places["licenses"] == [{"license": {"id": "CC-BY-4.0"}}]
     student = parts[bundle.student.name]
     assert bundle.student.sha256 in student["description"]
     assert "open_clip:tiny" in student["description"]
