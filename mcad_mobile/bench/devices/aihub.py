@@ -302,9 +302,8 @@ def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
         return "it is compiled for another vendor's NPU, which Qualcomm's cloud does not run"
     if not runtime.for_one_chip or device.target is None:
         return ""
-    made_for = find_target(bundle.chip(rung).id)
-    if device.target.id == made_for.id:
+    made_for = bundle.chip(rung)
+    chip = find_target(made_for.id).chip
+    if device.target.chip in (chip, *(made_for.fits or ())):
         return ""
-    return (
-        f"its context binary was made for {made_for.chip}, {device.name} has {device.target.chip}"
-    )
+    return f"its context binary was made for {chip}, {device.name} has {device.target.chip}"

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 
-from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung
+from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TargetFacts
 from mcad_mobile.engine.towers.onnx import EXACT_KERNELS, saturates
 from tests.android.engine.test_search import NAMES
 from tests.support.phone import App
@@ -326,6 +326,26 @@ def test_a_binary_that_the_npu_refused_is_not_tried_again_until_the_firmware_cha
     assert found[0] == "FAILED qnn fp32 by QNN"
     assert found[1] == found[0]
     assert found[2] == "NO_LIBRARY qnn fp32 by QNN"
+
+
+def test_an_app_is_told_why_the_npu_is_not_used(bundle, tmp_path, probe, phone):
+    """The reason of the binary for its chip, whatever else was skipped."""
+    (tmp_path / "libQnnHtp.so").write_bytes(b"not a library")
+    (rung,) = bundle.text.rungs
+    chips = [TargetFacts(f"chip-{name}", 1, 73, name) for name in ("SM8550", "SM8650", "SM8750")]
+    rungs = (*(replace(rung, runtime="qnn", chip=chip) for chip in chips), rung)
+    npu = Bundle.load(variant(bundle, tmp_path / "npu", text=replace(bundle.text, rungs=rungs)))
+    phone.take("a.png")
+    told = {}
+    for chip in ("SM8650", "MT6989"):
+        app = App(probe, npu, phone, libraries=tmp_path, chip=chip)
+        app.index()
+        told[chip] = app.ask("rungs")["npu_unused"]
+        app.close()
+    assert told == {
+        "SM8650": ["text FAILED qnn fp32 for SM8650 by QNN"],
+        "MT6989": ["text OTHER_CHIP qnn fp32 for SM8550 by QNN"],
+    }
 
 
 def test_a_torn_note_is_no_death(bundle, probe, phone):

@@ -190,6 +190,9 @@ def test_context_binary_of_another_chip_is_skipped_and_told(
     assert skipped["status"] == "skip"
     assert "made for SM8750" in skipped["why"]
     assert (ran["runtime"], ran["status"]) == ("onnx", "pass")
+    fits = replace(made_for.target, fits=("SM8650",))
+    fitting, _ = bench_towers(replace(made_for, target=fits), device(S24))
+    assert [rung["runtime"] for rung in fitting[0]["ladder"]["text"]] == ["qnn"]
     forced, _ = bench_towers(made_for, device(S24, force=True))
     assert [rung["runtime"] for rung in forced[0]["ladder"]["text"]] == ["qnn"]
     named, _ = bench_towers(made_for, device(S24), runtime="onnx")

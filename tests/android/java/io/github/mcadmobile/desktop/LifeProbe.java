@@ -45,6 +45,7 @@ final class LifeProbe {
     private final FakePhone phone;
     private final PhotoSearch search;
     private final List<Object> heard = new ArrayList<>();
+    private final List<Object> npuUnused = Collections.synchronizedList(new ArrayList<>());
     private final Decoder decoder = new Decoder();
     private final long started = System.currentTimeMillis();
     private long now;
@@ -57,6 +58,10 @@ final class LifeProbe {
         PhotoLibrary photos = request.has("folder") ? new FolderPhotos(Paths.get(request.string("folder"))) : phone;
         search = PhotoSearch.open(new PhotoSearch.Setup(path -> Files.newInputStream(bundle.resolve(path)), libraries,
             photos, decoder, new FakeDevice(request)));
+        search.addNpuListener((tower, why) -> {
+            npuUnused.add(tower + " " + why.reason() + " " + why.step());
+            throw new IllegalStateException("a view was touched on the wrong thread");
+        });
         search.addListener(() -> {
             Indexing state = search.indexing();
             synchronized (heard) {
@@ -72,10 +77,12 @@ final class LifeProbe {
         private final Path directory;
         private final String environment;
         private final End ended;
+        private final String chip;
 
         FakeDevice(JsonFields request) throws IOException {
             directory = Paths.get(request.string("directory"));
             environment = request.has("environment") ? request.string("environment") : "app 1, firmware 1";
+            chip = request.has("chip") ? request.string("chip") : "";
             ended = End.valueOf(request.has("ended") ? request.string("ended") : "FAULT");
         }
 
@@ -87,6 +94,11 @@ final class LifeProbe {
         @Override
         public String environment() {
             return environment;
+        }
+
+        @Override
+        public String chip() {
+            return chip;
         }
 
         @Override
@@ -270,7 +282,8 @@ final class LifeProbe {
                     return new ArrayList<>(heard);
                 }
             case "rungs":
-                return JsonFields.of("text", rung(search.textTower()), "image", rung(search.imageTower()));
+                return JsonFields.of("text", rung(search.textTower()), "image", rung(search.imageTower()),
+                    "npu_unused", new ArrayList<>(npuUnused));
             case "estimate":
                 if (!request.has("uncounted")) {
                     search.count();

@@ -103,6 +103,11 @@ public final class SearchEngine implements AutoCloseable {
         ladder = new Ladder(bundle, threads, libraries, bulk, quarantine, chip);
     }
 
+    /** Be told why a tower that is loaded from now on does not run on the NPU. */
+    public void onNpuUnused(Ladder.NpuListener listener) {
+        ladder.onNpuUnused(listener);
+    }
+
     /** Load tokenizer and text tower, so that the first search is as fast as later ones. */
     public void warmUp() throws IOException {
         tokenizer();

@@ -95,7 +95,7 @@ final class Finder implements Closeable {
     /** The engine, with its text tower loaded. */
     SearchEngine engine() throws IOException {
         if (engine == null) {
-            SearchEngine opened = installed.searched().newEngine(1, false, setup);
+            SearchEngine opened = installed.newEngine(installed.searched(), 1, false);
             try {
                 opened.warmUp();
             } catch (IOException error) {

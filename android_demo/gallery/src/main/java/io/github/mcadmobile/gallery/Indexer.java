@@ -96,7 +96,7 @@ final class Indexer {
 
     private SearchEngine newEngine() throws IOException {
         int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
-        return installed.own().newEngine(threads, true, setup);
+        return installed.newEngine(installed.own(), threads, true);
     }
 
     private IndexRun newRun(SearchEngine engine) throws IOException {

@@ -5,12 +5,15 @@ import io.github.mcadmobile.engine.BundleInstaller;
 import io.github.mcadmobile.engine.SearchEngine;
 import io.github.mcadmobile.engine.base.Fsync;
 import io.github.mcadmobile.engine.index.PhotoIndex;
+import io.github.mcadmobile.engine.towers.Ladder;
 import io.github.mcadmobile.engine.towers.Quarantine;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
 
 /**
  * The bundle, the quarantined rungs and the index in an app's folder. Each is created on first use.
@@ -27,12 +30,6 @@ final class InstalledStudents {
 
     /** A student and the photos that it has embedded. */
     record Student(Bundle bundle, Quarantine quarantine, Path index, PhotoLibrary library) {
-        /** The caller closes it. */
-        SearchEngine newEngine(int threads, boolean bulk, PhotoSearch.Setup setup) {
-            return new SearchEngine(
-                bundle, threads, setup.libraries(), bulk, quarantine, setup.device().chip());
-        }
-
         PhotoIndex openIndex() throws IOException {
             PhotoIndex opened = PhotoIndex.openOrCreate(index, bundle.dim, bundle.studentName, bundle.imageSha256);
             opened.nameBy(library::names);
@@ -45,12 +42,21 @@ final class InstalledStudents {
         }
     }
 
+    final List<Ladder.NpuListener> npuListeners = new CopyOnWriteArrayList<>();
     private final PhotoSearch.Setup setup;
     private Student own;
     private volatile Student previous;
 
     InstalledStudents(PhotoSearch.Setup setup) {
         this.setup = setup;
+    }
+
+    /** The caller closes it. */
+    SearchEngine newEngine(Student student, int threads, boolean bulk) {
+        SearchEngine engine = new SearchEngine(
+            student.bundle, threads, setup.libraries(), bulk, student.quarantine, setup.device().chip());
+        engine.onNpuUnused((tower, why) -> npuListeners.forEach(listener -> listener.npuUnused(tower, why)));
+        return engine;
     }
 
     /** This app's student, its bundle copied (megabytes) to where a runtime can open it. */

@@ -246,6 +246,18 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         return indexer.imageTower();
     }
 
+    /**
+     * Add a listener, told why the NPU is not used for a tower, if the bundle has files for an NPU: each time that the
+     * tower is loaded from now on, on the loading thread.
+     */
+    public void addNpuListener(Ladder.NpuListener listener) {
+        installed.npuListeners.add(listener);
+    }
+
+    public void removeNpuListener(Ladder.NpuListener listener) {
+        installed.npuListeners.remove(listener);
+    }
+
     /** Free the text tower's memory; the next search loads it again. Returns at once. */
     public void release() {
         try {

@@ -11,6 +11,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.logging.Level;
 import java.util.logging.Logger;
 
 /**
@@ -43,6 +44,12 @@ public final class Ladder {
         }
     }
 
+    /** Is told why the bundle's NPU files do not run a tower, on the thread that loads the tower. */
+    public interface NpuListener {
+        /** {@code tower}: "image" or "text". {@code why}: of the file for this chip, if there is one. */
+        void npuUnused(String tower, Skipped why);
+    }
+
     /** The chosen tower, its worst golden cosine, and the steps skipped before it. */
     public record LoadedRung(Tower tower, double cosine, List<Skipped> skipped) {
         /** Runtime, precision and provider: "onnx int8 by CPU". */
@@ -67,6 +74,7 @@ public final class Ladder {
     private final boolean bulk;
     private final Quarantine quarantine;
     private final String chip;
+    private NpuListener npuListener = (tower, why) -> {};
 
     /** {@code libraries}: folders that may hold native libraries of an NPU. */
     public Ladder(Bundle bundle, int threads, List<File> libraries) {
@@ -87,6 +95,10 @@ public final class Ladder {
         this.bulk = bulk;
         this.quarantine = quarantine;
         this.chip = chip;
+    }
+
+    public void onNpuUnused(NpuListener listener) {
+        npuListener = listener;
     }
 
     /** Whether a rung's binary cannot run here. Variants of a chip have a suffix: SM8650-AC. */
@@ -127,7 +139,7 @@ public final class Ladder {
                 }
                 LoadedRung loaded = attempt(tower, step, skipped);
                 if (loaded != null) {
-                    logUnusedNpu(tower, loaded);
+                    tellUnusedNpu(tower, loaded);
                     return loaded;
                 }
             }
@@ -141,10 +153,19 @@ public final class Ladder {
             "Export the bundle again: every bundle from torch or ONNX ends in an ONNX CPU model.", null);
     }
 
-    private static void logUnusedNpu(String tower, LoadedRung loaded) {
+    private void tellUnusedNpu(String tower, LoadedRung loaded) {
+        Skipped why = null;
         for (Skipped step : loaded.skipped()) {
-            if (loaded.tower().provider != Tower.Provider.QNN && step.step().endsWith(" by " + Tower.Provider.QNN)) {
-                LOG.info("The NPU is not used for the " + tower + " tower: " + step);
+            if (step.step().endsWith(" by " + Tower.Provider.QNN) && (why == null || step.reason() != Reason.OTHER_CHIP)) {
+                why = step;
+            }
+        }
+        if (why != null && loaded.tower().provider != Tower.Provider.QNN) {
+            LOG.info("The NPU is not used for the " + tower + " tower: " + why);
+            try {
+                npuListener.npuUnused(tower, why);
+            } catch (RuntimeException error) { // an error in the app must not stop a search
+                LOG.log(Level.WARNING, "A listener failed.", error);
             }
         }
     }
