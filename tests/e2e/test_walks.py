@@ -137,7 +137,7 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Newcom
 
 
 def test_with_photos(newcomer: Newcomer) -> None:
-    assert newcomer.follow("README.md") == 5
+    assert newcomer.follow("README.md") == 6
     some = str(next((newcomer.home / "Pictures").glob("*.jpg")))
     assert newcomer.follow("docs/quickstart.md", {"photo.jpg": some}) > 9
     assert newcomer.follow("docs/serve.md") > 6
