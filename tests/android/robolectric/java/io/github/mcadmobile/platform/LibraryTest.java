@@ -13,11 +13,13 @@ import android.os.Build;
 import com.sun.management.ThreadMXBean;
 import io.github.mcadmobile.engine.McadException;
 import io.github.mcadmobile.engine.SearchEngine;
+import io.github.mcadmobile.engine.photos.Photo;
 import io.github.mcadmobile.engine.towers.Ladder;
 import io.github.mcadmobile.gallery.Filter;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoLibrary;
 import io.github.mcadmobile.robolectric.AppTestCase;
+import io.github.mcadmobile.robolectric.FakeMediaStore;
 import java.io.File;
 import java.io.IOException;
 import java.io.RandomAccessFile;
@@ -30,6 +32,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.function.Predicate;
+import java.util.stream.Collectors;
 import org.junit.Before;
 import org.junit.Test;
 import org.robolectric.annotation.Config;
@@ -75,6 +78,19 @@ public final class LibraryTest extends AppTestCase {
             new PhotoLibrary.Item(first, 1_000_000_000_000L, older.length(), "image/jpeg", "DCIM/Camera", 5)),
             listing.items());
         assertTrue(listing.whole());
+    }
+
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.Q)
+    public void aPhotoIsListedThoughOthersWereDeletedMeanwhile() throws IOException {
+        List<Uri> all = new ArrayList<>();
+        for (int i = 0; i < FakeMediaStore.WINDOW + 2; i++) {
+            all.add(take("china.jpg"));
+        }
+        photos.afterNextWindow(() -> photos.remove(all.get(0)));
+        Set<String> listed = new MediaPhotos(app()).list().items().stream().map(PhotoLibrary.Item::path)
+            .collect(Collectors.toSet());
+        all.subList(1, all.size()).forEach(photo -> assertTrue(listed.contains(photo.toString())));
     }
 
     @Test
@@ -208,6 +224,10 @@ public final class LibraryTest extends AppTestCase {
         long allocated = threads.getThreadAllocatedBytes(Thread.currentThread().getId()) - before;
         assertTrue(allocated + " bytes", allocated < file.length() / 4);
         assertEquals(1000, BitmapDecoder.show(new MediaPhotos(app()).source(photo), 600).getWidth());
+        // Four times the pixels that a tower needs, as of a HEIC photo.
+        try (Photo decoded = new BitmapDecoder().decode(new MediaPhotos(app()).source(photo), 256)) {
+            assertEquals(2000, decoded.width());
+        }
     }
 
     private static File bitmap(int width, int height) throws IOException {

@@ -9,6 +9,7 @@ import android.content.ContentUris;
 import android.content.ContentValues;
 import android.content.Intent;
 import android.database.Cursor;
+import android.database.CursorWrapper;
 import android.database.MatrixCursor;
 import android.net.Uri;
 import android.os.Bundle;
@@ -28,9 +29,14 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Supplier;
 
 /** Answers for Android's MediaStore from files: rows by volume, versions and generations, and the photos themselves. */
 public final class FakeMediaStore extends ContentProvider {
+    private static final String AFTER = "_id > ";
+    /** How many rows a cursor reads at once. */
+    public static final int WINDOW = 2000;
+
     private final Map<Long, Row> rows = new TreeMap<>();
     private final Set<Long> hidden = new HashSet<>();
     private final Set<Long> favourites = new HashSet<>();
@@ -42,6 +48,7 @@ public final class FakeMediaStore extends ContentProvider {
     private long nextId = 1;
     private long generation = 1;
     private Runnable afterList = () -> { };
+    private Runnable afterWindow = () -> { };
     private int queries;
     private String asked = "";
 
@@ -129,6 +136,11 @@ public final class FakeMediaStore extends ContentProvider {
         afterList = task;
     }
 
+    /** Do something once, after the first window of a list was read. */
+    public synchronized void afterNextWindow(Runnable task) {
+        afterWindow = task;
+    }
+
     /** How many lists of photos were asked for so far. */
     public synchronized int queries() {
         return queries;
@@ -200,25 +212,70 @@ public final class FakeMediaStore extends ContentProvider {
         Long id = parts.size() > 3 ? ContentUris.parseId(uri) : null;
         Set<Long> asked = ids(where);
         queries += id == null ? 1 : 0;
-        MatrixCursor cursor = new MatrixCursor(columns);
-        for (Row row : ordered(order)) {
-            boolean here = versions.containsKey(row.volume()) && !hidden.contains(row.id())
-                && (volume.equals("external") || volume.equals(row.volume())) && parts.get(1).equals(row.collection());
-            if (here && (id == null || id == row.id()) && (asked == null || asked.contains(row.id()))) {
-                cursor.addRow(Arrays.stream(columns).map(column -> value(row, column)).toArray());
+        long after = where != null && where.startsWith(AFTER) ? Long.parseLong(where.substring(AFTER.length())) : -1;
+        Supplier<MatrixCursor> read = () -> {
+            MatrixCursor cursor = new MatrixCursor(columns);
+            for (Row row : ordered(order)) {
+                boolean here = versions.containsKey(row.volume()) && !hidden.contains(row.id())
+                    && (volume.equals("external") || volume.equals(row.volume())) && parts.get(1).equals(row.collection());
+                if (here && row.id() > after && (id == null || id == row.id())
+                        && (asked == null || asked.contains(row.id()))) {
+                    cursor.addRow(Arrays.stream(columns).map(column -> value(row, column)).toArray());
+                }
             }
+            return cursor;
+        };
+        MatrixCursor first = read.get();
+        if (id != null || asked != null) {
+            return first;
         }
-        if (id == null && asked == null) {
-            Runnable task = afterList;
-            afterList = () -> { };
-            task.run();
+        Runnable task = afterList;
+        afterList = () -> { };
+        task.run();
+        return new Windows(first, read);
+    }
+
+    /** As SQLite's cursor, which asks again for each window of its rows, from the number of rows that it has read on. */
+    private final class Windows extends CursorWrapper {
+        private final Supplier<MatrixCursor> read;
+        private Cursor window;
+
+        Windows(MatrixCursor first, Supplier<MatrixCursor> read) {
+            super(first);
+            this.read = read;
+            window = first;
         }
-        return cursor;
+
+        @Override
+        public boolean moveToNext() {
+            int next = window.getPosition() + 1;
+            if (next > 0 && next % WINDOW == 0) {
+                afterWindow.run();
+                afterWindow = () -> { };
+                window = read.get();
+            }
+            return window.moveToPosition(next);
+        }
+
+        @Override
+        public boolean isNull(int column) {
+            return window.isNull(column);
+        }
+
+        @Override
+        public long getLong(int column) {
+            return window.getLong(column);
+        }
+
+        @Override
+        public String getString(int column) {
+            return window.getString(column);
+        }
     }
 
     /** By number, or the last taken first. */
     private Collection<Row> ordered(String order) {
-        if (order == null) {
+        if (order == null || order.equals("_id")) {
             return rows.values();
         }
         if (!order.equals("COALESCE(datetaken, 1000 * date_modified) DESC")) {
@@ -230,16 +287,16 @@ public final class FakeMediaStore extends ContentProvider {
         return ordered;
     }
 
-    /** Of "_id IN (1,2)"; null without a condition. */
+    /** Of "_id = 1" or "_id IN (1,2)"; null if others are asked for. */
     private static Set<Long> ids(String where) {
-        if (where == null) {
+        if (where == null || where.startsWith(AFTER)) {
             return null;
         }
-        if (!where.matches("_id IN \\([0-9,]*\\)")) {
+        if (!where.matches("_id (= [0-9]+|IN \\([0-9,]*\\))")) {
             throw new IllegalArgumentException("The fake knows no other condition than numbers: " + where);
         }
         Set<Long> ids = new HashSet<>();
-        for (String number : where.substring("_id IN (".length(), where.length() - 1).split(",")) {
+        for (String number : where.replaceAll("[^0-9,]", "").split(",")) {
             ids.add(Long.valueOf(number));
         }
         return ids;

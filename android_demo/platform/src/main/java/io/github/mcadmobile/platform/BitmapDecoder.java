@@ -29,7 +29,7 @@ public final class BitmapDecoder implements PhotoDecoder {
     @Override
     public Photo decode(Source source, int atLeast) throws IOException {
         if (HAS_IMAGE_DECODER && !isExif(source)) {
-            return new Decoded(upright(source, 0), 1);
+            return new Decoded(upright(source, 0, atLeast), 1);
         }
         int orientation = orientation(source);
         BitmapFactory.Options options = bounds(source);
@@ -57,7 +57,7 @@ public final class BitmapDecoder implements PhotoDecoder {
      */
     public static Bitmap show(Source source, int side) throws IOException {
         if (HAS_IMAGE_DECODER && !isExif(source)) {
-            return upright(source, side);
+            return upright(source, side, 0);
         }
         int orientation = orientation(source);
         BitmapFactory.Options options = bounds(source);
@@ -78,7 +78,7 @@ public final class BitmapDecoder implements PhotoDecoder {
     }
 
     /** Decode with ImageDecoder, in sRGB, with readable pixels; {@code side} is 0 if the photo is not for display. */
-    private static Bitmap upright(Source source, int side) throws IOException {
+    private static Bitmap upright(Source source, int side, int atLeast) throws IOException {
         try {
             return ImageDecoder.decodeBitmap(imageSource(source), (decoder, info, from) -> {
                 int width = info.getSize().getWidth();
@@ -86,8 +86,10 @@ public final class BitmapDecoder implements PhotoDecoder {
                 decoder.setAllocator(ImageDecoder.ALLOCATOR_SOFTWARE);
                 decoder.setTargetColorSpace(ColorSpace.get(ColorSpace.Named.SRGB));
                 decoder.setUnpremultipliedRequired(side == 0); // a canvas cannot draw one
-                decoder.setTargetSampleSize(side == 0 ? PhotoDecoder.sampling(width, height, MOST_PIXELS)
-                    : PhotoDecoder.displayReduction(width, height, side));
+                // Twice what a JPEG keeps: this decoder drops pixels, of which the finest detail alone is lost then.
+                decoder.setTargetSampleSize(side != 0 ? PhotoDecoder.displayReduction(width, height, side)
+                    : Math.max(PhotoDecoder.reduction(width, height, 2 * atLeast),
+                        PhotoDecoder.sampling(width, height, MOST_PIXELS)));
             });
         } catch (OutOfMemoryError error) {
             throw tooLarge(error);

@@ -7,6 +7,7 @@ import android.content.pm.PackageManager;
 import android.database.Cursor;
 import android.net.Uri;
 import android.os.Build;
+import android.os.Bundle;
 import android.os.Environment;
 import android.os.storage.StorageManager;
 import android.os.storage.StorageVolume;
@@ -44,6 +45,8 @@ public final class MediaPhotos implements PhotoLibrary {
     private static final String[] NAMES = {ID, MediaStore.Images.Media.DISPLAY_NAME, PLACE};
     /** SQLite accepts a thousand values per query, and the provider adds some. */
     private static final int AT_ONCE = 500;
+    /** Rows that fit a cursor's window of two megabytes. */
+    private static final int PAGE = 2000;
     private static final String LOCATION = "android.permission.ACCESS_MEDIA_LOCATION";
     private static final String TRY_AGAIN = "Try again. If it fails again, restart the phone.";
 
@@ -99,7 +102,7 @@ public final class MediaPhotos implements PhotoLibrary {
                     }
                 }
                 for (Uri collection : collections(ALL)) {
-                    read(collection, items);
+                    readAll(collection, items);
                 }
             }
         } catch (RuntimeException error) { // thrown by the provider
@@ -117,7 +120,7 @@ public final class MediaPhotos implements PhotoLibrary {
             try {
                 String version = MediaStore.getVersion(context, volume);
                 for (Uri collection : collections(volume)) {
-                    read(collection, ofVolume);
+                    readAll(collection, ofVolume);
                 }
                 volumes.put(volume, version);
                 items.addAll(ofVolume);
@@ -153,13 +156,27 @@ public final class MediaPhotos implements PhotoLibrary {
         return state.toString();
     }
 
-    private void read(Uri images, List<Item> items) throws McadException {
-        read(images, null, null, items::add);
+    /** A cursor counts rows anew for each window, and would skip as many as were deleted meanwhile. */
+    private void readAll(Uri images, List<Item> items) throws McadException {
+        long[] last = {-1};
+        int rows;
+        do {
+            Bundle page = new Bundle();
+            page.putString(ContentResolver.QUERY_ARG_SQL_SELECTION, ID + " > " + last[0]);
+            page.putString(ContentResolver.QUERY_ARG_SQL_SORT_ORDER, ID);
+            page.putInt(ContentResolver.QUERY_ARG_LIMIT, PAGE); // before Android 11, all are answered
+            int before = items.size();
+            read(images, page, item -> {
+                last[0] = ContentUris.parseId(Uri.parse(MediaPath.uri(item.path())));
+                return items.add(item) && items.size() - before < PAGE;
+            });
+            rows = items.size() - before;
+        } while (rows == PAGE);
     }
 
     /** {@code more} takes a photo and returns false when it needs no more. */
-    private void read(Uri images, String where, String order, Predicate<Item> more) throws McadException {
-        try (Cursor cursor = context.getContentResolver().query(images, COLUMNS, where, null, order)) {
+    private void read(Uri images, Bundle query, Predicate<Item> more) throws McadException {
+        try (Cursor cursor = context.getContentResolver().query(images, COLUMNS, query, null)) {
             if (cursor == null) {
                 throw new McadException(
                     McadException.Kind.PHOTOS, "MediaStore does not answer a query of " + images + ".", TRY_AGAIN, null);
@@ -195,7 +212,9 @@ public final class MediaPhotos implements PhotoLibrary {
         for (Uri images : volumes) {
             List<Item> ofVolume = new ArrayList<>();
             try {
-                read(images, null, NEWEST_FIRST, item -> !wanted.test(item) || ofVolume.add(item) && ofVolume.size() < most);
+                Bundle order = new Bundle();
+                order.putString(ContentResolver.QUERY_ARG_SQL_SORT_ORDER, NEWEST_FIRST);
+                read(images, order, item -> !wanted.test(item) || ofVolume.add(item) && ofVolume.size() < most);
             } catch (McadException | RuntimeException error) {
                 Log.w(MediaSearch.TAG, error); // show the other volumes
             }
@@ -321,7 +340,9 @@ public final class MediaPhotos implements PhotoLibrary {
         List<Item> found = new ArrayList<>();
         try {
             Uri images = collection(MediaPath.volume(path), Moments.isVideo(path));
-            read(images, ID + " IN (" + ContentUris.parseId(uri) + ")", null, found::add);
+            Bundle query = new Bundle();
+            query.putString(ContentResolver.QUERY_ARG_SQL_SELECTION, ID + " = " + ContentUris.parseId(uri));
+            read(images, query, found::add);
         } catch (McadException | RuntimeException error) {
             Log.w(MediaSearch.TAG, error);
         }

@@ -12,7 +12,7 @@ public interface PhotoDecoder {
     }
 
     /**
-     * Decode a photo. A JPEG may be decoded at {@link #reduction} of its size. IOException, or McadException with the
+     * Decode a photo, which may be decoded at {@link #reduction} of its size. IOException, or McadException with the
      * reason, if it cannot be decoded.
      */
     Photo decode(Source source, int atLeast) throws IOException;
