@@ -10,13 +10,16 @@ import android.graphics.drawable.BitmapDrawable;
 import android.widget.ImageView;
 import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.robolectric.AppTestCase;
+import java.io.File;
 import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.StandardCopyOption;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
-import java.util.concurrent.TimeUnit;
+import java.util.concurrent.ThreadPoolExecutor;
 import org.junit.After;
 import org.junit.Before;
 import org.junit.Test;
@@ -83,14 +86,18 @@ public final class ThumbnailsTest extends AppTestCase {
     }
 
     @Test
-    public void theThumbnailOfAPhotoThatMayHaveBeenEditedIsDecodedAgain() {
-        await(china);
+    public void theThumbnailOfAnEditedPhotoShowsItsNewPicture() throws IOException {
+        File file = new File(app().getCacheDir(), "edited.jpg");
+        Files.copy(packaged("china.jpg").toPath(), file.toPath());
+        assertTrue(file.setLastModified(1_000_000_000_000L));
+        String edited = photos.add(file, PRIMARY, "DCIM/Camera/", "image/jpeg", null).toString();
+        Bitmap before = await(edited);
         await(coffee);
-        Thumbnails.forget(china);
-        photos.opened().clear();
-        await(coffee);
-        await(china);
-        assertEquals(Set.of("china.jpg"), photos.opened());
+        Files.copy(packaged("astronaut.png").toPath(), file.toPath(), StandardCopyOption.REPLACE_EXISTING);
+        show(edited);
+        assertEquals("until the new one is there", before, shown(tile));
+        waitFor("the new picture", () -> shown(tile) != before);
+        assertEquals("astronaut", shown(tile).getWidth(), shown(tile).getHeight());
     }
 
     @Test
@@ -127,11 +134,12 @@ public final class ThumbnailsTest extends AppTestCase {
     }
 
     @Test
-    public void aThumbnailThatComesLateDoesNotReplaceAnotherPhotos() throws InterruptedException {
+    public void aThumbnailThatComesLateDoesNotReplaceAnotherPhotos() {
         Bitmap first = await(china);
         show(coffee);
-        loaders().shutdown();
-        loaders().awaitTermination(1, TimeUnit.MINUTES);
+        while (((ThreadPoolExecutor) loaders()).getCompletedTaskCount() < 2) {
+            Thread.onSpinWait();
+        }
         assertEquals(Set.of("china.jpg", "coffee.png"), photos.opened());
         show(china);
         idle();

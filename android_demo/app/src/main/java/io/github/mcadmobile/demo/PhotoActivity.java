@@ -199,7 +199,6 @@ public final class PhotoActivity extends DetailActivity {
             favourite = !favourite;
             invalidateOptionsMenu();
         } else if (request == OPENED) { // the gallery may have edited or deleted it
-            Thumbnails.forget(path);
             setResult(RESULT_OK);
             load();
         }

@@ -9,19 +9,21 @@ import android.util.Size;
 import android.widget.ImageView;
 import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.gallery.MediaPath;
+import io.github.mcadmobile.gallery.PhotoLibrary;
 import io.github.mcadmobile.gallery.Tiles;
 import io.github.mcadmobile.platform.BitmapDecoder;
 import io.github.mcadmobile.platform.MediaPhotos;
 import io.github.mcadmobile.platform.VideoFrames;
 import java.io.IOException;
+import java.util.Optional;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.function.Consumer;
 
 /** Loads thumbnails off the main thread. All screens share a cache of an eighth of the app's memory. */
 final class Thumbnails {
-    /** A loaded thumbnail, the day on which it was taken, if known, and the length of a video. */
-    record Loaded(Bitmap bitmap, String day, String length) {}
+    /** A loaded thumbnail, when its photo was last changed and the day it was taken, if known, and a video's length. */
+    record Loaded(Bitmap bitmap, long modifiedMs, String day, String length) {}
 
     private record Key(String path, int side) {}
 
@@ -50,7 +52,7 @@ final class Thumbnails {
 
     /**
      * Show the thumbnail of a photo or a video's moment in a view, now or once loaded, unless the view shows another by
-     * then. {@code shown} then receives it.
+     * then. {@code shown} then receives it. That of a photo that was edited since is loaded again.
      */
     void show(ImageView view, String path, Consumer<Loaded> shown) {
         view.setTag(path);
@@ -59,13 +61,16 @@ final class Thumbnails {
         view.setImageBitmap(ready == null ? null : ready.bitmap());
         if (ready != null) {
             shown.accept(ready);
-            return;
         }
         (Moments.ms(path) == Moments.NONE ? loaders : videos).execute(() -> {
             if (!path.equals(view.getTag())) {
                 return;
             }
-            Loaded loaded = load(path);
+            Optional<PhotoLibrary.Item> item = photos.item(Moments.file(path));
+            long modifiedMs = item.map(PhotoLibrary.Item::modifiedMs).orElse(0L);
+            boolean fresh = ready != null && (item.isEmpty() || modifiedMs == ready.modifiedMs());
+            Loaded loaded = fresh ? null
+                : load(path, modifiedMs, item.map(known -> Messages.day(known.takenMs())).orElse(""));
             if (loaded == null) {
                 return;
             }
@@ -79,34 +84,25 @@ final class Thumbnails {
         });
     }
 
-    /** A photo may have been edited: load its thumbnail again when it is next shown. */
-    static void forget(String path) {
-        for (Key key : CACHE.snapshot().keySet()) {
-            if (key.path().equals(path)) {
-                CACHE.remove(key);
-            }
-        }
-    }
-
     void close() {
         loaders.shutdownNow();
         videos.shutdownNow();
     }
 
-    private Loaded load(String path) {
-        String day = photos.item(Moments.file(path)).map(item -> Messages.day(item.takenMs())).orElse("");
+    private Loaded load(String path, long modifiedMs, String day) {
         try {
             if (Moments.ms(path) != Moments.NONE) {
                 try (VideoFrames video = photos.frames(path)) {
                     Bitmap frame = video.show(Moments.ms(path), 2 * side); // the tile shows its middle
-                    return new Loaded(frame, day, Messages.clock(video.durationMs()));
+                    return new Loaded(frame, modifiedMs, day, Messages.clock(video.durationMs()));
                 }
             }
             if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
                 Uri uri = Uri.parse(MediaPath.uri(path));
-                return new Loaded(context.getContentResolver().loadThumbnail(uri, new Size(side, side), null), day, "");
+                Bitmap small = context.getContentResolver().loadThumbnail(uri, new Size(side, side), null);
+                return new Loaded(small, modifiedMs, day, "");
             }
-            return new Loaded(BitmapDecoder.show(photos.open(path), side), day, "");
+            return new Loaded(BitmapDecoder.show(photos.open(path), side), modifiedMs, day, "");
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
             return null;
         }
