@@ -10,6 +10,7 @@ public interface SharedPreferences {
     interface Editor {
         Editor putBoolean(String name, boolean value);
         Editor putString(String name, String value);
+        Editor remove(String key);
         Editor putLong(String name, long value);
         Editor putInt(String name, int value);
         void apply();

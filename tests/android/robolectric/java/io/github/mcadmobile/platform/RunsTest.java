@@ -108,6 +108,7 @@ public final class RunsTest extends AppTestCase {
 
     /** On a run's thread: a job comes, and this returns once the job waits or has ended. Returns whether it has ended. */
     private static boolean endsDuringARun(IndexJob job, JobParameters parameters) {
+        MediaSearch.waiting(app()); // reads choices, for which the job would wait otherwise
         job.onStartJob(parameters);
         for (Thread thread : Thread.getAllStackTraces().keySet()) {
             while (thread.getName().equals("index-job") && thread.isAlive()
@@ -395,7 +396,7 @@ public final class RunsTest extends AppTestCase {
         JobParameters parameters = parameters(SOON);
         AtomicBoolean early = new AtomicBoolean();
         afterOnePhoto(() -> early.set(endsDuringARun(job, parameters)));
-        awaitEnd(indexNow());
+        search().indexLater();
         waitFor("the end of the job", () -> shadowOf(job).getIsJobFinished());
         assertFalse("Android may freeze the process during the run", early.get());
         assertFalse(shadowOf(job).getIsRescheduleNeeded());
@@ -410,10 +411,53 @@ public final class RunsTest extends AppTestCase {
             endsDuringARun(job, parameters);
             search().stopIndexing();
         });
-        awaitEnd(indexNow());
+        search().indexLater();
         waitFor("the end of the job", () -> shadowOf(job).getIsJobFinished());
         assertTrue(shadowOf(job).getIsRescheduleNeeded());
         assertTrue(photosIndexed() < PHOTOS.length);
+    }
+
+    @Test
+    public void aJobThatAndroidStopsWaitsForNoRunOfAnother() {
+        IndexJob job = Robolectric.buildService(IndexJob.class).create().get();
+        JobParameters parameters = parameters(SOON);
+        AtomicBoolean waited = new AtomicBoolean();
+        AtomicBoolean ended = new AtomicBoolean();
+        afterOnePhoto(() -> {
+            waited.set(!endsDuringARun(job, parameters));
+            job.onStopJob(parameters);
+            long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(20);
+            while (!shadowOf(job).getIsJobFinished() && System.nanoTime() < end) {
+                Thread.onSpinWait();
+            }
+            ended.set(shadowOf(job).getIsJobFinished());
+        });
+        search().indexLater();
+        waitFor("the end of the run", () -> !search().isIndexing() && photosIndexed() == PHOTOS.length);
+        assertTrue(waited.get() && ended.get());
+        assertTrue(shadowOf(job).getIsRescheduleNeeded());
+    }
+
+    @Test
+    public void aJobBesideTheServiceIsPutOff() {
+        IndexJob job = Robolectric.buildService(IndexJob.class).create().get();
+        AtomicLong ms = new AtomicLong();
+        afterOnePhoto(() -> {
+            app().getSystemService(JobScheduler.class).cancel(SOON); // it begins
+            ms.set(endsDuringARun(job, parameters(SOON)) ? job(SOON).getMinLatencyMillis() : -1);
+        });
+        awaitEnd(indexNow());
+        assertEquals(TimeUnit.MINUTES.toMillis(15), ms.get());
+        assertFalse(shadowOf(job).getIsRescheduleNeeded());
+    }
+
+    @Test
+    public void aJobThatFailedRunsAgain() throws IOException {
+        index();
+        photos.fail(new IllegalStateException("the provider died"));
+        for (int id : new int[] {SOON, CHANGES, NIGHTLY}) {
+            assertTrue(shadowOf(runJob(id)).getIsRescheduleNeeded());
+        }
     }
 
     @Test
@@ -514,14 +558,6 @@ public final class RunsTest extends AppTestCase {
         app().getSystemService(JobScheduler.class).cancel(CHANGES); // it is not persisted
         app().sendBroadcast(boot);
         waitFor("the trigger", () -> job(CHANGES) != null);
-    }
-
-    @Test
-    public void aTriggerIsSetAgainWhenItsRunFails() throws IOException {
-        index();
-        photos.fail(new IllegalStateException("the provider died"));
-        assertFalse(shadowOf(runJob(CHANGES)).getIsRescheduleNeeded());
-        assertNotNull(job(CHANGES));
     }
 
     /** Android ends the process of a receiver that takes ten seconds. */

@@ -13,6 +13,7 @@ import io.github.mcadmobile.gallery.PhotoAccess;
 import io.github.mcadmobile.gallery.PhotoSearch;
 import io.github.mcadmobile.gallery.Waiting;
 import java.io.IOException;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -36,6 +37,8 @@ public final class IndexJob extends JobService {
 
     /** Jobs that Android has stopped. */
     private final Set<Integer> stopped = ConcurrentHashMap.newKeySet();
+    /** The threads of jobs that wait for the end of another's run. */
+    private final Map<Integer, Thread> waiting = new ConcurrentHashMap<>();
 
     /** Requires charging and idle: indexing a gallery warms the phone for minutes. */
     static void scheduleNightly(Context context) {
@@ -138,11 +141,23 @@ public final class IndexJob extends JobService {
                 return false; // a first run is long: left to the user or the nightly job
             }
             Optional<IndexRun.Outcome> outcome = search.index(wanted);
-            // Another run, maybe a screen's, is active: without a job, Android may freeze the process.
-            return outcome.isPresent() ? !outcome.get().finished() : search.awaitIndexing();
+            if (outcome.isPresent()) {
+                return !outcome.get().finished();
+            }
+            if (MediaSearch.isServed(this)) { // the service keeps the process: spare the quota of jobs
+                if (id == SOON) {
+                    scheduleSoon(this, IndexService.LATER_MS);
+                }
+                return false;
+            }
+            // Without a job, Android may freeze the process during a screen's run.
+            waiting.put(id, Thread.currentThread());
+            return stopped.contains(id) || search.awaitIndexing();
         } catch (IOException | RuntimeException | OutOfMemoryError | InterruptedException error) {
             Log.w(MediaSearch.TAG, error);
-            return false;
+            return true; // later each time: MediaStore may answer then
+        } finally {
+            waiting.remove(id);
         }
     }
 
@@ -150,6 +165,10 @@ public final class IndexJob extends JobService {
     @Override
     public boolean onStopJob(JobParameters parameters) {
         stopped.add(parameters.getJobId());
+        Thread waits = waiting.get(parameters.getJobId());
+        if (waits != null) {
+            waits.interrupt();
+        }
         return true;
     }
 }

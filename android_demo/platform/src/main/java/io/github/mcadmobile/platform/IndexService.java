@@ -34,7 +34,7 @@ public final class IndexService extends Service {
 
     private static final int NOTIFICATION = 0x6d636101;
     private static final long EVERY_MS = 1000;
-    private static final long LATER_MS = TimeUnit.MINUTES.toMillis(15);
+    static final long LATER_MS = TimeUnit.MINUTES.toMillis(15);
     /** Longer than any step of a run: if a run hangs, the phone may sleep. */
     private static final long AWAKE_MS = TimeUnit.MINUTES.toMillis(10);
     private static final long RENEW_MS = TimeUnit.MINUTES.toMillis(1);

@@ -215,8 +215,13 @@ public final class MediaSearch {
         choices(context).edit().putLong(UNTIL, 0).putInt(RUNS, Process.myPid()).apply();
     }
 
+    /** Whether a run that the user started is active in this process. */
+    static boolean isServed(Context context) {
+        return choices(context).getInt(RUNS, -1) == Process.myPid();
+    }
+
     static void end(Context context) {
-        choices(context).edit().putInt(RUNS, 0).apply();
+        choices(context).edit().remove(RUNS).apply();
     }
 
     /** If the user ended the process during a run, treat the run as stopped. */
