@@ -55,14 +55,23 @@ def python(kind: str, work: Path, runs: int) -> dict[str, int]:
 
 def kernels(work: Path, runs: int) -> dict[str, int]:
     """As `python`."""
+    return _kernels(work, [clang() or "", "-fsanitize=fuzzer"], f"-runs={runs}", *_LIMITS, "corpus")
+
+
+def kernels_by_chance(work: Path, runs: int) -> dict[str, int]:
+    """As `kernels`, without libFuzzer."""
+    return _kernels(work, ["gcc", "-DBY_CHANCE"], str(runs))
+
+
+def _kernels(work: Path, compiler: list[str], *arguments: str) -> dict[str, int]:
     program, counts = work / "kernels", work / "counts.json"
     sources = [HERE / "kernels.c", *(c for c in _NATIVE.glob("*.c") if c.name != "jni.c")]
-    command = [str(clang()), "-std=gnu11", "-O1", "-g", "-ffp-contract=off", f"-I{_NATIVE}"]
-    command += ["-fsanitize=fuzzer,address,undefined,float-cast-overflow"]
-    command += ["-fno-sanitize-recover=all", *map(str, sources), "-lm", "-o", str(program)]
-    _run(command, work)
+    command = [*compiler, "-std=gnu11", "-O1", "-g", "-ffp-contract=off", f"-I{_NATIVE}"]
+    command += [f"-D{name}=fuzz_{name}" for name in ("malloc", "calloc", "realloc")]
+    command += ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
+    _run([*command, *map(str, sources), "-lm", "-o", str(program)], work)
     (work / "corpus").mkdir()
-    _run([str(program), f"-runs={runs}", *_LIMITS, "corpus"], work, KERNELS_COUNTS=str(counts))
+    _run([str(program), *arguments], work, KERNELS_COUNTS=str(counts))
     found: dict[str, int] = json.loads(counts.read_text())
     return found
 

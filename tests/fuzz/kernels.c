@@ -1,10 +1,24 @@
-/* libFuzzer: bytes that others wrote, in the kernels that read them. Each block is of the size that its kernel may
- * read, and every level of this processor's instructions must find the same. KERNELS_COUNTS names a file for the
- * number of inputs by outcome. */
+/* libFuzzer, or chance (-DBY_CHANCE): bytes that others wrote, in the kernels that read them. Each block is of the size
+ * that its kernel may read, every level of this processor's instructions must find the same, and one allocation of the
+ * kernels may fail. KERNELS_COUNTS names a file for the number of inputs by outcome. */
+#undef malloc
+#undef calloc
+#undef realloc
 #include "kernel.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+/* The kernels are compiled with these in place of the allocator's. */
+static size_t allowed;
+static int has_failed;
+static int may(void) {
+    has_failed |= !allowed;
+    return allowed-- > 0;
+}
+void *fuzz_malloc(size_t size) { return may() ? malloc(size) : NULL; }
+void *fuzz_calloc(size_t count, size_t size) { return may() ? calloc(count, size) : NULL; }
+void *fuzz_realloc(void *block, size_t size) { return may() ? realloc(block, size) : NULL; }
 
 static const uint8_t *rest;
 static size_t left, taken;
@@ -47,7 +61,8 @@ static void ascend(const uint32_t *rows, size_t count, size_t end) {
 static const char *query(void) {
     size_t bits = 64, dim = bits + 8 * number(0, 1);
     const float *given = floats(dim);
-    double step = mcad_quantize_query(take(bits * dim * sizeof(float)), bits, given, dim, room(3 * bits / 8));
+    const float *weights = number(0, 1) ? floats(bits * dim) : take(bits * dim * sizeof *weights);
+    double step = mcad_quantize_query(weights, bits, given, dim, room(3 * bits / 8));
     return step > 0 ? "query: quantized" : "query: no step";
 }
 
@@ -189,10 +204,10 @@ static const char *boxes(void) {
 
 /* A file of words that was written, then changed. */
 static const char *words(void) {
-    uint32_t photos = (uint32_t)number(1, 40), text = (uint32_t)number(1, 60), rows[40];
+    uint32_t photos = (uint32_t)number(0, 40), text = (uint32_t)number(1, 60), rows[40];
     uint32_t head[] = {1, 1, 0, text, 5}; /* read, lines, places, bytes of text, of terms */
-    size_t size = sizeof head + 16 + text + head[4];
-    uint8_t *given = take(photos * size), *file;
+    size_t size = sizeof head + 16 + text + head[4], of_text = size - head[4];
+    uint8_t *given = take(photos * size), *file, *out;
     for (uint32_t i = 0; i < photos; i++) {
         uint8_t *record = given + i * size, *line = record + sizeof head + 16, *end = line + text;
         rows[i] = i;
@@ -203,34 +218,122 @@ static const char *words(void) {
         end[0] %= WORD_SOURCES;
         end[1] = 3;
     }
+    if (!number(0, 3)) allowed = number(0, 60);
     int64_t bytes = mcad_words_build(NULL, 0, given, photos * size, rows, photos, photos, 0, &file);
-    if (bytes < 0) abort();
-    uint8_t *data = memcpy(room((size_t)bytes), file, (size_t)bytes), *out;
+    if (bytes == -1 && has_failed) return "words: no memory";
+    if (bytes < 0 || has_failed) abort();
+    uint8_t *data = memcpy(room((size_t)bytes), file, (size_t)bytes);
     mcad_words_free(file);
-    for (size_t changes = number(0, 4); changes; changes--) data[number(0, (size_t)bytes - 1)] ^= *(uint8_t *)take(1);
+    size_t changes = number(0, 4);
+    for (size_t i = 0; i < changes; i++) data[number(0, (size_t)bytes - 1)] ^= *(uint8_t *)take(1);
     memcpy(data + 16, &photos, 4); /* Python compares it with the segment's */
     WordQuery queries[2] = {{.term = take(3), .size = 3, .modes = WORD_BEGINS, .sources = 7},
                             {.term = take(5), .size = 5, .modes = WORD_BEGINS | WORD_NEAR, .sources = 7}};
     int damaged = mcad_words_find(data, (size_t)bytes, queries, 2, room(photos)) < 0;
     void *model = NULL;
-    if (mcad_words_open(data, (size_t)bytes, &model) > 0) {
-        damaged |= mcad_words_records(data, (size_t)bytes, model, rows, photos, &out) < 0;
+    int opened = mcad_words_open(data, (size_t)bytes, &model);
+    if (opened > 0) {
+        int64_t read = mcad_words_records(data, (size_t)bytes, model, rows, photos, &out);
+        damaged |= read == -1;
+        if (!changes && read >= 0)
+            for (uint32_t i = 0; i < photos; i++) {
+                if (memcmp(out + i * of_text, given + i * size, 16)) abort();
+                same(out + i * of_text + of_text - text, given + i * size + of_text - text, text);
+            }
         mcad_words_free(out);
-    } else damaged = 1;
+    } else damaged |= !opened;
     mcad_words_close(model);
     int32_t *new_rows = take(photos * sizeof *new_rows);
     for (uint32_t i = 0; i < photos; i++) new_rows[i] = new_rows[i] < 0 ? -1 : (int32_t)i;
     OldWords old = {data, (size_t)bytes, new_rows};
-    damaged |= mcad_words_build(&old, 1, NULL, 0, NULL, 0, photos, 0, &out) < 0;
+    int64_t built = mcad_words_build(&old, 1, NULL, 0, NULL, 0, photos, 0, &out);
+    damaged |= built < -1;
+    if ((opened < 0 || built == -1) && !has_failed) abort();
+    if (damaged && !changes) abort();
     mcad_words_free(out);
-    return damaged ? "words: damaged" : "words: read";
+    return has_failed ? "words: no memory" : damaged ? "words: damaged" : "words: read";
 }
 
-static const char *(*const kernels[])(void) = {query, scan, rescore, cells, records, boxes, words};
+/* Photos on the way into an index. */
+static const char *tune(void) {
+    size_t dim = 64 * number(1, 2) + 8 * number(0, 1), count = number(0, 9) ? number(1, 40) : number(256, 300);
+    uint32_t chance = *(uint32_t *)take(4), photos = (uint32_t)number(1, 65535);
+    size_t fails = number(0, 3) ? SIZE_MAX : number(0, 40);
+    float *rows = floats(count * dim), *coded = room(count * dim * sizeof *rows), *axis = room(dim * sizeof *axis);
+    double *total = room(dim * sizeof *total);
+    for (size_t i = 0; i < count * dim; i++)
+        rows[i] += (float)(chance = chance * 1664525 + 1013904223) / 4294967296.0f - 0.4f;
+    allowed = fails;
+    int failed = !mcad_prepare(rows, count, dim, room(count * sizeof *rows));
+    mcad_add_up(rows, count, dim, total);
+    mcad_axis(total, dim, axis);
+    uint8_t *records = NULL;
+    int16_t *sample = room(count * dim * sizeof *sample);
+    mcad_shrink(rows, count * dim, sample);
+    Limits limits;
+    mcad_limits(&limits);
+    limits.cells_gain = 0;
+    limits.photos_per_cell = 10;
+    Tune plain = {.sample = sample, .count = count, .dim = dim, .axis = axis, .photos = photos};
+    size_t bytes = count * (dim + dim / 8 + 4);
+    for (int level = 0; level <= mcad_level() && !failed; level++) {
+        double *covariance = room(dim * dim * sizeof *covariance);
+        float *shares = room(dim * dim * sizeof *shares);
+        uint8_t *found = room(bytes);
+        Tune t = plain;
+        t.bit_weights = room(dim * dim * sizeof *t.bit_weights);
+        t.centroids = room(MOST_CELLS * dim * sizeof *t.centroids);
+        failed = !mcad_add_covariance(rows, count, dim, axis, covariance, level);
+        int useful = failed ? 0 : mcad_feedback(covariance, dim, shares, level);
+        failed |= useful < 0 || !mcad_encode(rows, count, dim, axis, useful > 0 ? shares : NULL, found, level) ||
+                  !mcad_tune(&t, &limits, level);
+        if (failed) break;
+        if (!level) plain = t, records = found;
+        same(records, found, bytes);
+        same(plain.bit_weights, t.bit_weights, dim * t.scan_bits * sizeof *t.bit_weights);
+        same(plain.centroids, t.centroids, dim * t.cells * sizeof *t.centroids);
+        if (memcmp(&plain.candidates, &t.candidates, sizeof(Count))) abort();
+    }
+    if (failed != has_failed) abort();
+    if (failed) return "tune: no memory";
+    mcad_decode(records, count, dim, axis, coded);
+    for (size_t i = 0; i < count; i++) {
+        double cosine = 0;
+        for (size_t d = 0; d < dim; d++) cosine += (double)rows[i * dim + d] * coded[i * dim + d];
+        if (cosine < 0.99) abort();
+    }
+    return plain.scan_bits ? "tune: tuned" : "tune: too few";
+}
+
+static const char *places(void) {
+    uint32_t head[] = {(uint32_t)number(0, 20), (uint32_t)number(0, 5)}, spans[8], text = (uint32_t)number(0, 200);
+    size_t starts = 4 * ((head[0] + head[1] + 15) / 16 + 1), size = 16 + starts + 7 * head[0] + text;
+    uint8_t *data = take(size);
+    memcpy(data, "MCADPLC1", 8);
+    memcpy(data + 8, head, sizeof head);
+    if (number(0, 3)) memset(data + 16, 0, starts);
+    memcpy(data + 12 + starts, &text, 4);
+    for (uint8_t *at = data + size - text; at < data + size; at++)
+        if (*at > 200) *at = '\n';
+    if (mcad_places_check(data, size - 1) || !mcad_places_check(data, size)) abort();
+    uint16_t *first = take(2 * sizeof *first);
+    if (head[0]) {
+        if (number(0, 1)) memset(data + 16 + starts, 0, 6 * head[0]);
+        memcpy(first, data + 16 + starts, 2);
+        memcpy(first + 1, data + 16 + starts + 2 * head[0], 2);
+    }
+    int lines = mcad_places_near(data, size, first[0] / 65536.0 * 180 - 90, first[1] / 65536.0 * 360 - 180, 0.9, spans);
+    for (int i = 0; i < 2 * lines; i += 2)
+        if (spans[i] > size || spans[i + 1] > size - spans[i]) abort();
+    return lines < 0 ? "places: damaged" : lines ? "places: found" : "places: none";
+}
+
+static const char *(*const kernels[])(void) = {query, scan, rescore, cells, records,
+                                               boxes, words,   tune,  places};
 static struct {
     const char *name;
     size_t inputs;
-} outcomes[16];
+} outcomes[32];
 
 static void write_counts(void) {
     FILE *file = fopen(getenv("KERNELS_COUNTS"), "w");
@@ -248,6 +351,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     first = 0;
     rest = data;
     left = size;
+    allowed = SIZE_MAX;
+    has_failed = 0;
     const char *outcome = kernels[number(0, sizeof kernels / sizeof *kernels - 1)]();
     size_t at = 0;
     while (outcomes[at].name && strcmp(outcomes[at].name, outcome)) at++;
@@ -256,3 +361,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     while (taken) free(blocks[--taken]);
     return 0;
 }
+
+#ifdef BY_CHANCE
+int main(int count, char **arguments) {
+    uint8_t data[6000];
+    uint64_t chance = 1;
+    for (int runs = count > 1 ? atoi(arguments[1]) : 0; runs; runs--) {
+        for (size_t i = 0; i < sizeof data; i++)
+            data[i] = (uint8_t)((chance = chance * 6364136223846793005u + 1442695040888963407u) >> 56);
+        LLVMFuzzerTestOneInput(data, sizeof data);
+    }
+}
+#endif

@@ -43,7 +43,8 @@ static int find_line(const uint8_t *data, const Table *t, size_t number, uint32_
     const uint8_t *from = t->text + start, *stop = t->text + end;
     for (size_t i = number % LINES; i; i--) {
         from = memchr(from, '\n', (size_t)(stop - from));
-        if (!from++) return 0;
+        if (!from) return 0;
+        from++;
     }
     const uint8_t *newline = memchr(from, '\n', (size_t)(stop - from));
     span[0] = (uint32_t)(from - data);
