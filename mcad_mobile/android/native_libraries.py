@@ -18,7 +18,7 @@ from mcad_mobile.engine.native import android
 from mcad_mobile.errors import BuildError, install_line, require
 
 ABIS = tuple(android.PROCESSORS)
-OLDEST_ONNXRUNTIME = (1, 17)  # the oldest version tested
+OLDEST_ONNXRUNTIME = (1, 24)  # the first whose Java API takes providers as plug-ins
 _CLASS, _LITERT = "ai/onnxruntime/OrtEnvironment.class", "org/tensorflow/lite/Interpreter.class"
 _LIBRARY = "libonnxruntime.so"
 # The linker tags every symbol with the library's version.
@@ -26,6 +26,8 @@ _VERSION = re.compile(rb"VERS_(\d+)\.(\d+)\.(\d+)")
 # ONNX Runtime's QNN provider is either built in and looks up this symbol, or a separate library.
 _QNN_BUILT_IN, _QNN_BESIDE = b"QnnInterface_getProviders", "libonnxruntime_providers_qnn.so"
 _QNN = ("libQnnHtp.so", "libQnnSystem.so")  # a context binary is read by the second
+# QNN's version, and when it was built, in its libraries and in what its compiler made.
+_QNN_VERSION = re.compile(rb"v(\d+)\.(\d+)\.(\d+)\.\d{12}")
 # The names of Android's processors in ELF headers.
 MACHINES = {
     "arm64-v8a": "EM_AARCH64",
@@ -71,6 +73,11 @@ class Libraries:
                     return name
         return None
 
+    @property
+    def qnn_version(self) -> tuple[int, ...] | None:
+        """The version of Qualcomm's runtime; None if there is none, or it does not say."""
+        return qnn_version(native.get(_QNN[0], b"") for native in self.native.values())
+
     def keep_for_npu(self, htp_archs: Iterable[int]) -> None:
         """Drop what context binaries of these architectures do not need of Qualcomm's runtime: the
         compiler, other processors' backends, other architectures."""
@@ -92,6 +99,12 @@ class Libraries:
             f"Of Qualcomm's libraries, the bundle needs {megabytes(kept)} MB; "
             f"{megabytes(sum(dropped.values()))} MB are left out."
         )
+
+
+def qnn_version(files: Iterable[bytes]) -> tuple[int, ...] | None:
+    """Return the newest version of QNN that made one of `files`; None if none says it."""
+    found = (match for file in files for match in _QNN_VERSION.findall(file))
+    return max((tuple(map(int, version)) for version in found), default=None)
 
 
 def _of_qualcomm(htp_archs: Iterable[int]) -> list[str]:

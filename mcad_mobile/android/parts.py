@@ -3,7 +3,6 @@ libraries that run them."""
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from mcad_mobile.android.downloads import (
     fetch,
     fetch_unpinned,
 )
-from mcad_mobile.android.native_libraries import Libraries, libraries
+from mcad_mobile.android.native_libraries import Libraries, libraries, qnn_version
 from mcad_mobile.android.notices import check_licence, notices
 from mcad_mobile.android.packages import Entry
 from mcad_mobile.base.progress import Progress, silent
@@ -35,8 +34,6 @@ _FOR_SNAPDRAGONS = "Qualcomm's runtime"
 _NO_RUNTIME = "the app has no {}"
 _FLOAT = "not needed beside an 8-bit rung; --keep-float keeps it"
 _LICENCE = "{} is under the {}: read it before you give the app to others."
-# The signature of Qualcomm's compiler in a context binary: its version, and when it was built.
-_SIGNATURE = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{12}")
 
 
 @dataclass(frozen=True)
@@ -122,6 +119,7 @@ def gather_parts(
     if bundle is None:
         return Parts(found, fetched, notices=texts)
     supplied = bool(options.aars or fetched) or options.onnxruntime is not None
+    _check_qnn_version(bundle, found.qnn_version)
     htp_archs = [chip.htp_arch for chip in bundle.chips if chip.htp_arch is not None]
     if htp_archs:
         found.keep_for_npu(htp_archs)
@@ -234,20 +232,35 @@ def qnn_runtime(bundle: Bundle) -> Artifact | None:
     """Return the runtime in the version that compiled the bundle's QNN rungs, since an older one
     cannot load them; None for a bundle without such rungs. BuildError if the version is not
     known."""
-    files = [
+    files = _qnn_files(bundle)
+    if not files:
+        return None
+    version = qnn_version(path.read_bytes() for path in files)
+    if version is None:
+        raise BuildError(
+            f"The QNN rungs of {bundle.directory} do not say which compiler made them.",
+            "Give Qualcomm's runtime of that version by hand: --aar qnn-runtime-VERSION.aar.",
+        )
+    return Artifact(QUALCOMM, "qnn-runtime", ".".join(map(str, version)), "aar")
+
+
+def _check_qnn_version(bundle: Bundle, runtime: tuple[int, ...] | None) -> None:
+    compiler = qnn_version(path.read_bytes() for path in _qnn_files(bundle))
+    if runtime is None or compiler is None or runtime >= compiler:
+        return
+    old, new = (".".join(map(str, version)) for version in (runtime, compiler))
+    raise BuildError(
+        f"The archives hold Qualcomm's runtime {old}, which loads no binary of a later compiler; "
+        f"{bundle.directory} was compiled by {new}.",
+        f"Give {QUALCOMM}:qnn-runtime:{new} or later: --aar qnn-runtime-{new}.aar.",
+    )
+
+
+def _qnn_files(bundle: Bundle) -> list[Path]:
+    return [
         bundle.path(file)
         for name in bundle.towers
         for rung in bundle.tower(name).rungs
         if runtime_of(rung).in_app == _FOR_SNAPDRAGONS
         for file in rung.files
     ]
-    if not files:
-        return None
-    found = {version for path in files for version in _SIGNATURE.findall(path.read_bytes())}
-    if not found:
-        raise BuildError(
-            f"The QNN rungs of {bundle.directory} do not say which compiler made them.",
-            "Give Qualcomm's runtime of that version by hand: --aar qnn-runtime-VERSION.aar.",
-        )
-    version = max(found, key=lambda text: tuple(map(int, text.split(b".")))).decode()
-    return Artifact(QUALCOMM, "qnn-runtime", version, "aar")

@@ -21,12 +21,13 @@ from mcad_mobile.android.native_libraries import HEXAGON, read_elf
 from mcad_mobile.android.packages import PAGE
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.base.files import sha256_of
+from mcad_mobile.base.progress import silent
 from mcad_mobile.base.requirements import Installation
 from mcad_mobile.cli.doctor import examine
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BuildError
 from tests.android.fake_mvn import FakeMvn
-from tests.support.archives import ABI, onnxruntime_archive, qnn_archive
+from tests.support.archives import ABI, archive, elf_library, onnxruntime_archive, qnn_archive
 from tests.support.dex_file import read_dex
 from tests.support.exported import Exported
 from tests.support.probe import variant
@@ -236,6 +237,21 @@ def test_the_npu_s_runtime_is_fetched_only_if_it_is_asked_for(tools, mvn, tmp_pa
     both = BuildOptions(npu=True, aars=(tmp_path / "runtime.aar",))
     with pytest.raises(BuildError, match=r"other archives were given\.\n.*--npu, or --aar"):
         build_app(bundle, tmp_path / "c.apk", both)
+
+
+def test_a_runtime_older_than_the_compiler_of_the_bundle_is_refused(tmp_path):
+    def packed(version: bytes) -> None:
+        htp = archive(tmp_path / "a.aar", {f"jni/{ABI}/libQnnHtp.so": elf_library(version)})
+        (tmp_path / "work").mkdir(exist_ok=True)
+        npu.gather_parts(bundle, BuildOptions(aars=(htp,)), tmp_path / "work", silent)
+
+    bundle = with_npu_rung(tmp_path, SIGNED)
+    with pytest.raises(
+        BuildError, match=r"2\.9\.1.*by 2\.51\.0\.\n.*qnn-runtime:2\.51\.0 or later"
+    ):
+        packed(b"v2.9.1.260929181845")
+    for taken in (b"v2.51.0.260101000000", b"v2.52.0.261101000000", b"says nothing"):
+        packed(taken)
 
 
 def test_rungs_that_do_not_say_their_compiler_are_no_guess(tmp_path):

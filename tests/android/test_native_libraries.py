@@ -139,7 +139,7 @@ def test_one_s_own_build_of_onnx_runtime_is_used_alone(tmp_path):
 @pytest.mark.parametrize(
     ("says", "complaint"),
     [
-        (b"VERS_1.16.3", r"holds ONNX Runtime 1\.16\.3.*\n.*needs 1\.17 or later"),
+        (b"VERS_1.23.2", r"holds ONNX Runtime 1\.23\.2.*\n.*needs 1\.24 or later"),
         (b"VERS_0.99.0", r"holds ONNX Runtime 0\.99\.0"),
         (b"nothing", "does not say its version"),
     ],
@@ -147,8 +147,8 @@ def test_one_s_own_build_of_onnx_runtime_is_used_alone(tmp_path):
 def test_an_onnx_runtime_that_is_too_old_for_the_engine_is_refused(tmp_path, says, complaint):
     with pytest.raises(BuildError, match=complaint):
         libraries(tmp_path, [ABI], onnxruntime=onnxruntime_archive(tmp_path / "x.aar", says))
-    oldest = onnxruntime_archive(tmp_path / "oldest.aar", b"VERS_1.17.0")
-    assert libraries(tmp_path, [ABI], onnxruntime=oldest).archives[0].onnxruntime == "1.17.0"
+    oldest = onnxruntime_archive(tmp_path / "oldest.aar", b"VERS_1.24.0")
+    assert libraries(tmp_path, [ABI], onnxruntime=oldest).archives[0].onnxruntime == "1.24.0"
 
 
 def test_an_onnx_runtime_that_is_incomplete_is_refused(qnn_runtime, tmp_path):

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from onnx import numpy_helper
 from PIL import Image, ImageOps
 
-from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, TargetFacts, Tower
+from mcad_mobile.engine.bundle import TOWERS, Bundle, FileRecord, Parity, TargetFacts, Tower
 from mcad_mobile.engine.towers.onnx import saturates
 from mcad_mobile.errors import BundleError
 from tests.support.probe import EngineError, variant
@@ -259,6 +259,19 @@ def test_an_npu_library_that_does_not_load_costs_one_rung(probe, tiny, tmp_path)
     why, detail = found["skipped"][0]
     assert why == "FAILED"
     assert detail.startswith("qnn fp32 by QNN: ONNX Runtime cannot load")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("tower", TOWERS)
+def test_an_npus_binary_runs_by_onnx_runtimes_plug_in(probe, snapdragon, tower):
+    """In the simulator for computers, with the libraries that compiled it."""
+    qnn = pytest.importorskip("onnxruntime_qnn")
+    libraries = Path(qnn.__file__).parent
+    found = probe.ask(
+        "choose_rung", bundle=snapdragon.directory, tower=tower, libraries=libraries, chip="SM8750"
+    )
+    assert (found["provider"], found["skipped"]) == ("QNN", [])
+    assert found["cosine"] > 0.9999
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 package ai.onnxruntime;
 
+import java.util.List;
 import java.util.Map;
 
 /** The part of ONNX Runtime's class that we call, to compile a library for Maven against. */
@@ -34,6 +35,9 @@ public class OrtSession implements AutoCloseable {
         public native void setSessionLogLevel(OrtLoggingLevel level) throws OrtException;
 
         public native void addConfigEntry(String name, String value) throws OrtException;
+
+        public native void addExecutionProvider(List<OrtEpDevice> devices, Map<String, String> options)
+            throws OrtException;
 
         public native void addQnn(Map<String, String> options) throws OrtException;
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import onnxruntime as ort
 
 from mcad_mobile.engine.towers import LoadedTower
@@ -12,7 +13,7 @@ from mcad_mobile.errors import ExportError
 from mcad_mobile.export.backends.backend import Backend, Compiled, Quantized, RungOrder
 from mcad_mobile.export.backends.onnx.quantize import each_weight_in_four_bits, load_quantized
 from mcad_mobile.export.backends.qnn.quantize import graph_form, quantize_tower
-from mcad_mobile.export.float_onnx import is_conversion, node_count
+from mcad_mobile.export.float_onnx import IR_VERSION, OPSET, is_conversion, node_count
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.targets import Target
 
@@ -33,6 +34,13 @@ class QnnBackend(Backend):
         order.tower.progress(f"compiling for {order.target.npu}")
         compile_it = order.compile_context or compile_context
         binaries, nodes = compile_it(quantized, out, order.target)
+        context = onnx.load(out, load_external_data=False)
+        imports = [
+            onnx.helper.make_opsetid("", OPSET),
+            onnx.helper.make_opsetid("com.microsoft", 1),
+        ]
+        plain = {"opset_imports": imports, "ir_version": IR_VERSION}
+        onnx.save(onnx.helper.make_model(context.graph, **plain), out)
         return Compiled((out, *binaries), nodes, nodes)
 
     def load(self, tower: TowerJob, quantized: Path) -> LoadedTower:

@@ -12,7 +12,7 @@ public final class TowerProbe {
 
     /** What QNN is told by a ladder that is or is not for bulk. */
     public static Object qnn(JsonFields request) throws IOException {
-        return OnnxTower.qnnSettings(new File("libQnnHtp.so"), request.flag("bulk"));
+        return new OnnxTower.Qnn(new File("libQnnHtp.so"), null, request.flag("bulk")).settings();
     }
 
     public static boolean saturates() {

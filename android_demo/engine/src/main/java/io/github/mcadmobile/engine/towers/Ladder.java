@@ -28,6 +28,7 @@ public final class Ladder {
     private static final double LEAST_PARITY = 0.95;
     private static final Logger LOG = Logger.getLogger("mcad");
     private static final String QNN_LIBRARY = "libQnnHtp.so";
+    private static final String QNN_PLUG_IN = "libonnxruntime_providers_qnn.so";
 
     /** Why a step was skipped. */
     public enum Reason { NO_RUNTIME, SLOW, NO_LIBRARY, OTHER_CHIP, FAILED, SELF_TEST, DIED }
@@ -245,14 +246,14 @@ public final class Ladder {
         if (step.provider() == Tower.Provider.LITERT) {
             return LiteRtTower.load(bundle, step.rung(), threads);
         }
-        Map<String, String> qnn = null;
+        OnnxTower.Qnn qnn = null;
         if (step.provider() == Tower.Provider.QNN) {
             File library = library(QNN_LIBRARY);
             if (library == null) {
                 throw new McadException(QNN_LIBRARY + " is not there",
                     "Build the app for the NPU, or with the archive that holds it.");
             }
-            qnn = OnnxTower.qnnSettings(library, bulk);
+            qnn = new OnnxTower.Qnn(library, library(QNN_PLUG_IN), bulk);
         }
         return OnnxTower.load(bundle, step.rung(), step.provider(), threads, qnn);
     }

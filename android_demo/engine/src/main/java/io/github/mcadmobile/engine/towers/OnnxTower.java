@@ -3,6 +3,7 @@ package io.github.mcadmobile.engine.towers;
 import ai.onnxruntime.NodeInfo;
 import ai.onnxruntime.OnnxTensor;
 import ai.onnxruntime.OrtEnvironment;
+import ai.onnxruntime.OrtEpDevice;
 import ai.onnxruntime.OrtException;
 import ai.onnxruntime.OrtLoggingLevel;
 import ai.onnxruntime.OrtSession;
@@ -14,10 +15,12 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
+import java.util.ArrayList;
 import java.util.Collections;
-import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /** A tower run by ONNX Runtime. */
 final class OnnxTower extends Tower {
@@ -44,9 +47,9 @@ final class OnnxTower extends Tower {
     /**
      * Load a rung. McadException with ONNX Runtime's reason if that fails.
      *
-     * @param qnn {@link #qnnSettings}, for {@link Provider#QNN}
+     * @param qnn for {@link Provider#QNN}
      */
-    static Tower load(Bundle bundle, Bundle.Rung rung, Provider provider, int threads, Map<String, String> qnn)
+    static Tower load(Bundle bundle, Bundle.Rung rung, Provider provider, int threads, @Nullable Qnn qnn)
             throws McadException {
         String path = bundle.path(rung.files().get(0)).toString();
         try (OrtSession.SessionOptions options = options(provider, threads, qnn)) {
@@ -79,17 +82,49 @@ final class OnnxTower extends Tower {
         }
     }
 
-    /** QNN's options. {@code library} is libQnnHtp.so; {@code bulk} asks for a sustained speed, not a burst. */
-    static Map<String, String> qnnSettings(File library, boolean bulk) {
-        Map<String, String> settings = new HashMap<>();
-        settings.put("backend_path", library.getPath());
-        settings.put("htp_performance_mode", bulk ? "sustained_high_performance" : "burst");
-        return settings;
+    /**
+     * How QNN runs a tower.
+     *
+     * @param library libQnnHtp.so
+     * @param plugIn the provider as a library; null if it is built into ONNX Runtime
+     * @param bulk whether to ask for a speed that the phone can sustain, not for a burst
+     */
+    record Qnn(File library, @Nullable File plugIn, boolean bulk) {
+        private static final String NAME = "QNN";
+
+        Map<String, String> settings() {
+            return Map.of("backend_path", library.getPath(), "htp_performance_mode",
+                bulk ? "sustained_high_performance" : "burst");
+        }
+
+        void addTo(OrtSession.SessionOptions options) throws OrtException {
+            if (plugIn == null) {
+                options.addQnn(settings());
+            } else {
+                options.addExecutionProvider(devices(plugIn), settings());
+            }
+        }
+
+        /** A library can be registered once. */
+        private static synchronized List<OrtEpDevice> devices(File plugIn) throws OrtException {
+            OrtEnvironment environment = OrtEnvironment.getEnvironment();
+            List<OrtEpDevice> devices = devices(environment);
+            if (devices.isEmpty()) {
+                environment.registerExecutionProviderLibrary(NAME, plugIn.getPath());
+                devices = devices(environment);
+            }
+            return devices;
+        }
+
+        private static List<OrtEpDevice> devices(OrtEnvironment environment) throws OrtException {
+            List<OrtEpDevice> devices = new ArrayList<>(environment.getEpDevices());
+            devices.removeIf(device -> !device.getEpName().contains(NAME));
+            return devices;
+        }
     }
 
     /** A provider's session options. The caller closes them. */
-    static OrtSession.SessionOptions options(Provider provider, int threads, Map<String, String> qnn)
-            throws OrtException {
+    static OrtSession.SessionOptions options(Provider provider, int threads, @Nullable Qnn qnn) throws OrtException {
         OrtSession.SessionOptions options = new OrtSession.SessionOptions();
         try {
             // XNNPACK has its own threads; its documentation advises one for ONNX Runtime, to avoid contention.
@@ -106,7 +141,7 @@ final class OnnxTower extends Tower {
                 options.addConfigEntry("session.x64quantprecision", "1");
             } else if (provider == Provider.QNN) {
                 options.addConfigEntry("session.disable_cpu_ep_fallback", "1");
-                options.addQnn(qnn);
+                qnn.addTo(options);
             } else if (provider == Provider.XNNPACK) {
                 options.addXnnpack(Collections.singletonMap("intra_op_num_threads", Integer.toString(threads)));
             }
