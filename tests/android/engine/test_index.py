@@ -460,7 +460,7 @@ def test_vectors_of_a_length_that_rounding_leaves_are_taken(java):
     assert found["scores"] == pytest.approx([1], abs=0.01)
 
 
-def test_every_damaged_part_is_found(java, tmp_path):
+def test_every_damaged_part_is_found_and_leaves_no_file_open(java, probe, tmp_path):
     java.change(names(300), unit(300, 64), dim=64)
     whole = tmp_path / "whole"
     shutil.copytree(java.directory, whole)
@@ -493,6 +493,7 @@ def test_every_damaged_part_is_found(java, tmp_path):
     segment.unlink()
     with pytest.raises(EngineError, match="it is gone"):
         java.read()
+    assert not [file for file in probe.open_files if file.startswith(str(java.directory))]
 
 
 @pytest.mark.parametrize(("part", "said"), [("axis", "its axis"), ("bit_weights", "a bit weight")])

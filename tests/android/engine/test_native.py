@@ -225,8 +225,41 @@ def test_a_segment_that_is_replaced_while_it_is_opened_is_refused_and_closed(
     java.change(names(3), unit(3, 64), dim=64)
     (segment,) = java.directory.glob("*.mcs")
     answer = probe.ask("index_replaced_segment", segment=segment)
-    assert answer == f"The index file {segment} cannot be opened twice."
+    assert answer == [f"The index file {segment} cannot be opened twice.", "gone"]
     assert str(segment) not in probe.open_files
+
+
+def benchmarked(
+    java: Sequence[object], library: Path, classes: Path, index: Path, folder: Path
+) -> dict[str, Any]:
+    """What SearchBenchmark measures, which finds what Python finds."""
+    queries = unit(5, 512, seed=2)
+    (folder / "queries").write_bytes(queries.tobytes())
+    classpath = ":".join(map(str, [classes, *jvm_libraries()]))
+    options = ["-XX:TieredStopAtLevel=1", f"-Dmcad.search.library={library}", "-cp", classpath]
+    main = ["io.github.mcadmobile.desktop.SearchBenchmark", index, folder / "queries", 0, 5, 10]
+    output = subprocess.check_output([*map(str, [*java, *options, *main])], text=True, timeout=600)
+    result: dict[str, Any] = json.loads(output)
+    python = PhotoIndex.open(index)
+    assert result["found"] == [python.search(query, 10).paths for query in queries]
+    return result
+
+
+def test_a_benchmark_of_searches_counts_the_processor_s_time_in_parts_of_a_ms(
+    java_classes: Path, searched: Path, tmp_path: Path
+) -> None:
+    result = benchmarked([executable(JAVA)], LIBRARY, java_classes, searched, tmp_path)
+    assert (result["photos"], result["dim"]) == (PhotoIndex.open(searched).photos, 512)
+    cpu, scan, rescore, total = (
+        np.array(result[key]) for key in ("cpu", "scan", "rescore", "total")
+    )
+    assert (
+        (cpu > 0).all()
+        and (cpu < total + 1).all()
+        and (scan + rescore < total).all()
+        and (scan > 0).all()
+    )
+    assert 0 < result["heap_mib"] < result["heap_limit_mib"] and result["pss_mib"] > 10
 
 
 @pytest.mark.slow
@@ -239,22 +272,7 @@ def test_the_build_for_phones_finds_on_arm_what_python_finds(
     (tmp_path / "libmcad_search.so").write_bytes(search_kernels("arm64-v8a"))
     for name in ("libc", "libm"):
         (tmp_path / f"{name}.so").symlink_to(arm64 / f"lib/aarch64-linux-gnu/{name}.so.6")
-    queries = unit(5, 512, seed=2)
-    (tmp_path / "queries").write_bytes(queries.tobytes())
     java = next((arm64 / "usr" / "lib" / "jvm").glob("java-*-openjdk-arm64/bin/java"))
     emulated = ["qemu-aarch64", "-cpu", processor, "-L", arm64, "-E", f"LD_LIBRARY_PATH={tmp_path}"]
-    options = ["-XX:TieredStopAtLevel=1", f"-Dmcad.search.library={tmp_path}/libmcad_search.so"]
-    classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
-    command = [
-        *emulated,
-        java,
-        *options,
-        "-cp",
-        classpath,
-        "io.github.mcadmobile.desktop.SearchBenchmark",
-    ]
-    output = subprocess.check_output(
-        [*map(str, command), searched, tmp_path / "queries", "0", "5", "10"], text=True, timeout=600
-    )
-    index = PhotoIndex.open(searched)
-    assert json.loads(output)["found"] == [index.search(query, 10).paths for query in queries]
+    library = tmp_path / "libmcad_search.so"
+    benchmarked([*emulated, java], library, java_classes, searched, tmp_path)

@@ -234,6 +234,13 @@ def test_an_estimate_is_no_run(app, phone):
     assert app.ask("interrupted", by="question")[0] is True
 
 
+def test_a_run_whose_thread_is_interrupted_over_a_photo_ends(app, phone):
+    phone.take(*NAMES)
+    (outcome,) = app.ask("interrupted", by="interrupt")
+    assert "ClosedByInterruptException" in outcome
+    assert app.index()["photos"] == len(NAMES)
+
+
 def test_a_listener_that_fails_stops_no_run(app, phone):
     phone.take(*NAMES)
     assert app.ask("index_unheard")["added"] == len(NAMES)

@@ -546,8 +546,8 @@ final class LifeProbe {
 
     /**
      * A run, or an {@code estimate}, that is held over its first photo, while something else comes: "index", "instead",
-     * an "estimate", a "job" that waits, the "question" whether it indexes; "again" stops it and indexes, "both" are two
-     * that index.
+     * an "estimate", a "job" that waits, an "interrupt" of its thread, the "question" whether it indexes; "again" stops it
+     * and indexes, "both" are two that index.
      */
     private Object interrupted(JsonFields request) throws IOException {
         decoder.gate = new CountDownLatch(1);
@@ -564,6 +564,8 @@ final class LifeProbe {
                 second = waiting(() -> outcomes.add(run(false)));
             } else if (request.string("by").equals("estimate")) {
                 search.estimate();
+            } else if (request.string("by").equals("interrupt")) {
+                first.interrupt();
             } else if (request.string("by").equals("question")) {
                 outcomes.add(search.isIndexing());
             } else if (request.string("by").equals("again")) {

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -37,18 +38,21 @@ public final class IndexProbe {
         return List.of(took, counts[0], counts[1]);
     }
 
-    /** How the kernels refuse a segment that another took the place of while it was opened. */
-    public static String replaced(Path path) throws IOException {
+    /** How the kernels refuse a segment that another took the place of while it was opened, and one that is gone. */
+    public static List<String> replaced(Path path) throws IOException {
         NativeLibrary.load();
-        SegmentFile file = new SegmentFile(path);
-        try {
-            file.openForKernel(0);
-            return "opened";
-        } catch (IOException refused) {
-            return refused.getMessage();
-        } finally {
-            file.close();
+        List<String> refused = new ArrayList<>();
+        try (SegmentFile file = new SegmentFile(path)) {
+            for (int i = 0; i < 2; i++) {
+                try {
+                    file.openForKernel(0);
+                } catch (IOException error) {
+                    refused.add(error instanceof NoSuchFileException ? "gone" : error.getMessage());
+                }
+                Files.deleteIfExists(path);
+            }
         }
+        return refused;
     }
 
     /** What a search says where the file of the last segment ends before its records, as only the kernels see it. */

@@ -216,7 +216,7 @@ final class SegmentWriter implements Closeable {
 
         void write(ByteBuffer data) throws IOException {
             byte[] copy = new byte[data.limit()];
-            data.duplicate().get(copy);
+            data.get(copy);
             write(copy, 0, copy.length);
         }
 
