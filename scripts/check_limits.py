@@ -22,8 +22,8 @@ def figures(root: Path) -> dict[str, tuple[int, int]]:
     return {
         "lines of Python in mcad_mobile": (_lines(package), 41_150),
         "files of Python in mcad_mobile": (len(package), 238),
-        "lines of Python in tests": (_lines(tests), 59_100),
-        "lines of Java in android_demo": (_lines(_files(root / "android_demo", "java")), 18_700),
+        "lines of Python in tests": (_lines(tests), 59_250),
+        "lines of Java in android_demo": (_lines(_files(root / "android_demo", "java")), 19_400),
         "lines in benchmarks": (_lines(_files(root / "benchmarks", "py", "c")), 4_670),
         "lines in scripts": (_lines(_files(root / "scripts", "py", "sh")), 1_200),
         "calls of monkeypatch.setattr in tests": (replaced, 200),

@@ -1,5 +1,5 @@
-/* JNI bindings of the kernels, for engine.index.Kernel, engine.photos.Resize and engine.words.Places in Java. Arguments
- * and file contents are checked before they are used to access memory; errors become Java exceptions. Java arrays are
+/* JNI bindings of the kernels, for engine.index.Kernel, engine.photos.Resize, engine.reading.Detector and
+ * engine.words.Places in Java. Arguments and file contents are checked before they are used to access memory; errors become Java exceptions. Java arrays are
  * small and copied; direct buffers over mapped files are read in place. */
 #include "words.h"
 #include <fcntl.h>
@@ -872,4 +872,22 @@ EXPORT Object Java_io_github_mcadmobile_engine_words_Places_near(
     if (made) set_ints(&c, made, 0, (size_t)(2 * lines), (const int32_t *)spans);
     finish(&c);
     return made;
+}
+
+/* Find boxes in a map [height][width] of floats; how many were written to `boxes` [most][9]. */
+EXPORT int32_t Java_io_github_mcadmobile_engine_reading_Detector_boxes(
+    Env env, Object class, Object map, int32_t width, int32_t height, Object boxes) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t most = length(&c, boxes) / 9, wide = (size_t)width, high = (size_t)height;
+    check(&c, width > 0 && width <= MOST_MAP_SIDE, "width");
+    check(&c, height > 0 && height <= MOST_MAP_SIDE && (c.failed || high * wide <= MOST_MAP_AREA), "height");
+    check(&c, most > 0, "boxes");
+    const float *probabilities = c.failed ? NULL : buffer(&c, map, high * wide * sizeof *probabilities, "map");
+    float *found = take(&c, 9 * most, sizeof *found);
+    int64_t count = 0;
+    if (!c.failed && (count = mcad_boxes(probabilities, wide, high, most, found)) < 0) no_memory(&c);
+    set(&c, boxes, SET_FLOATS, 9 * most, found);
+    finish(&c);
+    return (int32_t)count;
 }

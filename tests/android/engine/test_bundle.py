@@ -92,7 +92,7 @@ def test_java_reads_the_values_that_python_wrote(probe, tiny, tmp_path, pool):
         "studentSha256": bundle.student.sha256,
         "imageSha256": bundle.student.image_sha256,
         "dim": bundle.dim,
-        **{"hasReader": False, "places": None},
+        "reader": None,
         "image": java_tower(bundle.image, chips),
         "text": java_tower(bundle.text, chips),
         "preprocess": {"size": bundle.preprocess.size},

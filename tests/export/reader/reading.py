@@ -7,15 +7,30 @@ boxes that a box of the rung covers by half of their union.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mcad_mobile.engine.bundle import READER_SHAPES, TowerName
+from mcad_mobile.engine.bundle import READER_SHAPES, Bundle, TowerName
 from mcad_mobile.engine.native import load_kernel
 from mcad_mobile.engine.towers import LoadedTower
+from mcad_mobile.export.build import BundleRequest
+from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.reader.pictures import line_pictures, pixels, scene_pictures
+from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
+from tests.support.tiny_students import write_open_clip
+
+
+def exported(folder: Path, chip: str, **options: Any) -> Bundle:
+    """Export a tiny student with a reader."""
+    student = load_student(f"open_clip:local-dir:{write_open_clip(folder / 'student')}")
+    request = BundleRequest(find_target(chip), folder / chip)
+    given = ExportOptions(allow_low_parity=True, read_text=True, **options)
+    return export(student, [request], given)[0].bundle
+
 
 MAKE = {"detector": scene_pictures, "recognizer": line_pictures}
 SEED = 77

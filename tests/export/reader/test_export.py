@@ -9,24 +9,12 @@ from mcad_mobile.engine.bundle import READER_SHAPES, Bundle
 from mcad_mobile.engine.towers import choose_rung, load_tower
 from mcad_mobile.engine.towers.onnx import OnnxTower
 from mcad_mobile.errors import RuntimeUnavailable
-from mcad_mobile.export.build import BundleRequest
-from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.reader.models import float_model, published_model
-from mcad_mobile.students.load import load_student
-from mcad_mobile.targets import find_target
-from tests.export.reader.reading import compared, read
-from tests.support.tiny_students import write_open_clip
+from tests.export.reader.reading import compared, exported, read
 
 pytestmark = pytest.mark.slow
 
 MOST_BYTES = 11_000_000
-
-
-def exported(folder, chip: str, **options) -> Bundle:
-    student = load_student(f"open_clip:local-dir:{write_open_clip(folder / 'student')}")
-    request = BundleRequest(find_target(chip), folder / chip)
-    given = ExportOptions(allow_low_parity=True, read_text=True, **options)
-    return export(student, [request], given)[0].bundle
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,11 @@ import io.github.mcadmobile.engine.index.PassingRows;
 import io.github.mcadmobile.engine.index.PhotoIndex;
 import io.github.mcadmobile.engine.index.RowNumbers;
 import io.github.mcadmobile.engine.photos.Exif;
+import io.github.mcadmobile.engine.photos.Photo;
 import io.github.mcadmobile.engine.photos.PhotoBytes;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
+import io.github.mcadmobile.engine.reading.Reader;
+import io.github.mcadmobile.engine.reading.ReadingProbe;
 import io.github.mcadmobile.engine.text.Tokenizer;
 import io.github.mcadmobile.engine.towers.Ladder;
 import io.github.mcadmobile.engine.towers.Quarantine;
@@ -121,6 +124,8 @@ final class Probe {
                 return embedPixels(request);
             case "embed_photos":
                 return embedPhotos(request);
+            case "read_texts":
+                return readTexts(request);
             case "embed_texts":
                 return embedTexts(request);
             case "index_read":
@@ -256,6 +261,24 @@ final class Probe {
             rows.add(chooseRung(request, "image").tower().run(Collections.singletonMap("pixels", pixels)));
         }
         return write(rows, request);
+    }
+
+    private Object readTexts(JsonFields request) throws IOException {
+        List<Object> read = new ArrayList<>();
+        try (SearchEngine engine = new SearchEngine(bundle(request), 1, Collections.emptyList())) {
+            Reader reader = request.has("fixed") ? ReadingProbe.ofFixedShapes(engine.bundle) : engine.reader();
+            for (String path : request.list("photos", String.class)) {
+                PhotoDecoder.Source source = () -> Files.newInputStream(Paths.get(path));
+                List<Object> lines = new ArrayList<>();
+                try (Photo photo = decoder.decode(source, Reader.AT_LEAST)) {
+                    for (PhotoWords.Line line : reader.read(photo)) {
+                        lines.add(List.of(line.text(), line.box()));
+                    }
+                }
+                read.add(lines);
+            }
+        }
+        return read;
     }
 
     private Object embedPhotos(JsonFields request) throws IOException {

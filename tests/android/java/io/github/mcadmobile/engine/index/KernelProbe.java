@@ -3,6 +3,7 @@ package io.github.mcadmobile.engine.index;
 import io.github.mcadmobile.engine.base.JsonFields;
 import io.github.mcadmobile.engine.base.NativeLibrary;
 import io.github.mcadmobile.engine.photos.ResizeUses;
+import io.github.mcadmobile.engine.reading.ReadingProbe;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -357,6 +358,7 @@ public final class KernelProbe {
         uses.add(() -> Kernel.buildWords(maps, new int[][] {{0}}, record, rows, 0, 7, none));
         uses.add(() -> Kernel.buildWords(maps, new int[][] {{0}}, record, rows, 1, 7, null));
         ResizeUses.wrong().forEach(use -> uses.add(use::run));
+        ReadingProbe.wrong().forEach(use -> uses.add(use::run));
         List<Integer> accepted = new ArrayList<>();
         for (int use = 0; use < uses.size(); use++) {
             try {

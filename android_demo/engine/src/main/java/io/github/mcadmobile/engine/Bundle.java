@@ -22,6 +22,13 @@ import org.jspecify.annotations.Nullable;
 
 /** An exported bundle: a directory with bundle.json (schema mcad-bundle/1) and the files that a search needs. */
 public final class Bundle {
+    /** The sides of a reader's inputs: of the detector's, and the height and width of the recognizer's. */
+    public static final int DETECTOR_SIDE = 640;
+    public static final int LINE_HEIGHT = 48;
+    public static final int LINE_WIDTH = 320;
+    /** Pixels of a line for each of the recognizer's outputs. */
+    public static final int LINE_STEP = 8;
+
     private static final String FAMILY = "mcad-bundle/";
     private static final int VERSION = 1;
     public static final String SCHEMA = FAMILY + VERSION;
@@ -85,6 +92,14 @@ public final class Bundle {
     /** The fallback ladder of one tower, best first, and its self-test. */
     public record Tower(List<Rung> rungs, Golden golden) {}
 
+    /**
+     * What reads the text in photos. {@code detector}: pixels to a map of how probable text is; {@code recognizer}: pixels
+     * of a line to the probabilities of {@code characters}, after that of none; {@code places}: the table of places, null
+     * if there is none.
+     */
+    public record ReaderFacts(Tower detector, Tower recognizer, FileRecord characters, FileRecord licenceText,
+            @Nullable FileRecord places) {}
+
     /** Which token states of a text tower are pooled into the embedding. */
     public enum Pool { EOS, FIRST, LAST, MEAN }
 
@@ -107,10 +122,8 @@ public final class Bundle {
     public final TokenizerSpec tokenizer;
     public final TableRecord tokenTable;
     public final FileRecord sample;
-    /** Whether photos' words are to be known. */
-    public final boolean hasReader;
-    /** The table of places; null if there is none. */
-    public final @Nullable FileRecord places;
+    /** Null if photos' texts are not read. */
+    public final @Nullable ReaderFacts reader;
     private volatile @Nullable Boolean english;
 
     private Bundle(Path directory, JsonFields data) throws McadException {
@@ -135,8 +148,7 @@ public final class Bundle {
         tokenTable = new TableRecord(record(table.object("file")), table.integer("tokens", 1, 1 << 24),
             table.integer("width", 1, 1 << 14), bits);
         sample = record(data.object("sample"));
-        hasReader = data.has("reader");
-        places = hasReader && data.object("reader").has("places") ? record(data.object("reader").object("places")) : null;
+        reader = data.has("reader") ? reader(data.object("reader"), chips) : null;
     }
 
     /**
@@ -191,21 +203,32 @@ public final class Bundle {
         return directory.resolve(file.path());
     }
 
-    /** Tower "image" or "text". */
-    public Tower tower(String name) {
-        return name.equals("image") ? image : text;
+    /** Tower "image" or "text"; of the reader, "detector" or "recognizer". McadException if there is no reader. */
+    public Tower tower(String name) throws McadException {
+        if (name.equals("image") || name.equals("text")) {
+            return name.equals("image") ? image : text;
+        }
+        if (reader == null) {
+            throw new McadException(directory + " cannot read text.", "Export it with --read-text.");
+        }
+        return name.equals("detector") ? reader.detector() : reader.recognizer();
     }
 
-    /** All files that bundle.json names, but not licences and what reads text; a file named twice appears twice. */
+    /** All files that bundle.json names, but not the weights' licence; a file named twice appears twice. */
     public List<FileRecord> files() {
         List<FileRecord> found = new ArrayList<>();
         found.add(tokenizer.file());
         found.add(tokenTable.file());
         found.add(sample);
-        if (places != null) {
-            found.add(places);
+        List<Tower> towers = new ArrayList<>(List.of(image, text));
+        if (reader != null) {
+            towers.addAll(List.of(reader.detector(), reader.recognizer()));
+            found.addAll(List.of(reader.characters(), reader.licenceText()));
+            if (reader.places() != null) {
+                found.add(reader.places());
+            }
         }
-        for (Tower tower : new Tower[] {image, text}) {
+        for (Tower tower : towers) {
             for (Rung rung : tower.rungs()) {
                 found.addAll(rung.files());
                 found.add(rung.expected());
@@ -327,6 +350,12 @@ public final class Bundle {
         return new Tower(rungs,
             new Golden(inputs, record(golden.object("embeddings")), golden.list("texts", String.class),
                 golden.has("ids") ? record(golden.object("ids")) : null));
+    }
+
+    private static ReaderFacts reader(JsonFields data, List<String> chips) throws McadException {
+        return new ReaderFacts(tower(data.object("detector"), chips), tower(data.object("recognizer"), chips),
+            record(data.object("characters")), record(data.object("licence_text")),
+            data.has("places") ? record(data.object("places")) : null);
     }
 
     private static Rung rung(JsonFields data, List<String> chips) throws McadException {

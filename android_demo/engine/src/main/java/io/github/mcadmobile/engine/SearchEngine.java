@@ -8,7 +8,12 @@ import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.engine.index.PassingRows;
 import io.github.mcadmobile.engine.index.PhotoIndex;
 import io.github.mcadmobile.engine.photos.Exif;
+import io.github.mcadmobile.engine.photos.Photo;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
+import io.github.mcadmobile.engine.reading.Detector;
+import io.github.mcadmobile.engine.reading.PixelTower;
+import io.github.mcadmobile.engine.reading.Reader;
+import io.github.mcadmobile.engine.reading.Recognizer;
 import io.github.mcadmobile.engine.text.Tokenizer;
 import io.github.mcadmobile.engine.towers.Ladder;
 import io.github.mcadmobile.engine.towers.Quarantine;
@@ -21,6 +26,8 @@ import io.github.mcadmobile.engine.words.WordHit;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
@@ -89,6 +96,8 @@ public final class SearchEngine implements AutoCloseable {
     private Tokenizer tokenizer;
     private Ladder.LoadedRung text;
     private Ladder.LoadedRung image;
+    private final List<Ladder.LoadedRung> readerTowers = new ArrayList<>();
+    private Reader reader;
 
     /** {@code libraries}: folders that may hold native libraries of an NPU. */
     public SearchEngine(Bundle bundle, int threads, List<File> libraries) {
@@ -157,17 +166,48 @@ public final class SearchEngine implements AutoCloseable {
 
     /** The words that a photo has before it is read: those of its place. Null if the bundle reads no words. */
     public @Nullable PhotoWords wordsOf(PhotoDecoder.Source photo) throws IOException {
-        if (!bundle.hasReader) {
+        if (bundle.reader == null) {
             return null;
         }
         double[] at = null;
-        if (bundle.places != null) {
-            places = places == null ? new Places(bundle.path(bundle.places)) : places;
+        if (bundle.reader.places() != null) {
+            places = places == null ? new Places(bundle.path(bundle.reader.places())) : places;
             try (InputStream in = photo.open()) {
                 at = Exif.coordinates(in);
             }
         }
         return new PhotoWords(List.of(), at == null ? List.of() : places.near(at[0], at[1]), false);
+    }
+
+    /** The text in a photo, line by line, as it is read. McadException if the bundle has no reader. */
+    public List<PhotoWords.Line> readText(Photo photo) throws IOException {
+        return reader().read(photo);
+    }
+
+    /** Loads what reads, as the first {@link #readText} does. */
+    public Reader reader() throws IOException {
+        if (reader == null) {
+            closeReader();
+            PixelTower detector = readerTower("detector");
+            PixelTower recognizer = readerTower("recognizer");
+            String[] characters = new String(
+                Files.readAllBytes(bundle.path(bundle.reader.characters())), StandardCharsets.UTF_8).split("\n", -1);
+            boolean ends = characters[characters.length - 1].isEmpty();
+            List<String> known = Arrays.asList(characters).subList(0, characters.length - (ends ? 1 : 0));
+            reader = new Reader(new Detector(detector, isFixed(0)), new Recognizer(recognizer, known, isFixed(1)));
+        }
+        return reader;
+    }
+
+    private PixelTower readerTower(String name) throws IOException {
+        Ladder.LoadedRung loaded = ladder.chooseRung(name);
+        readerTowers.add(loaded);
+        return (pixels, height, width) -> withQuarantine(name, loaded, () -> loaded.tower().run(pixels, height, width));
+    }
+
+    /** Whether a tower of the reader takes no other shapes than the bundle's. */
+    private boolean isFixed(int tower) {
+        return !readerTowers.get(tower).tower().rung.runtime().equals("onnx");
     }
 
     /** Embed a photo file: [dim] float32, of unit length. IOException if it cannot be read or decoded. */
@@ -488,9 +528,17 @@ public final class SearchEngine implements AutoCloseable {
         }
     }
 
+    /** Free what reads text. */
+    public void closeReader() {
+        readerTowers.forEach(loaded -> loaded.tower().close());
+        readerTowers.clear();
+        reader = null;
+    }
+
     @Override
     public void close() {
         closeImageTower();
+        closeReader();
         if (text != null) {
             text.tower().close();
             text = null;

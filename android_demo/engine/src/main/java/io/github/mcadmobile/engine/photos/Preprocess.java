@@ -75,7 +75,7 @@ public final class Preprocess {
         }
         int[] scaled = scaled(photo.width(), photo.height());
         // Rotate after shrinking: a few thousand pixels instead of millions.
-        Resize.Rgb small = upright(Resize.resize(photo, scaled[0], scaled[1], filter), photo.orientation());
+        Resize.Rgb small = Resize.resize(photo, scaled[0], scaled[1], filter).upright(photo.orientation());
         int left = start(small.width() - size);
         int top = start(small.height() - size);
         float[] pixels = new float[3 * size * size];
@@ -115,31 +115,5 @@ public final class Preprocess {
             return -(-spare / 2);
         }
         return rounds ? (int) Math.rint(spare / 2.0) : spare / 2;
-    }
-
-    /** Mirror and turn by the eight EXIF orientations. */
-    private static Resize.Rgb upright(Resize.Rgb rgb, int orientation) {
-        if (orientation <= 1) {
-            return rgb;
-        }
-        int degrees = Exif.degrees(orientation);
-        boolean turned = degrees % 180 != 0;
-        boolean columnsFromEnd = degrees >= 180 != Exif.mirrored(orientation);
-        boolean rowsFromEnd = degrees == 90 || degrees == 180;
-        int width = turned ? rgb.height() : rgb.width();
-        int height = turned ? rgb.width() : rgb.height();
-        byte[] out = new byte[rgb.bytes().length];
-        int to = 0;
-        for (int y = 0; y < height; y++) {
-            for (int x = 0; x < width; x++) {
-                int column = turned ? y : x;
-                int row = turned ? x : y;
-                column = columnsFromEnd ? rgb.width() - 1 - column : column;
-                row = rowsFromEnd ? rgb.height() - 1 - row : row;
-                System.arraycopy(rgb.bytes(), (row * rgb.width() + column) * 3, out, to, 3);
-                to += 3;
-            }
-        }
-        return new Resize.Rgb(width, height, out);
     }
 }

@@ -7,9 +7,9 @@ import io.github.mcadmobile.engine.base.NativeLibrary;
  * Resizes bit for bit as Pillow does (src/libImaging/Resample.c): two passes of a filter that widens as the photo
  * shrinks, in fixed point, rounded to bytes between the passes.
  */
-final class Resize {
+public final class Resize {
     /** A resampling kernel: its half width, and its weight at a distance. */
-    enum Filter {
+    public enum Filter {
         BILINEAR(1.0), BICUBIC(2.0);
 
         final double support;
@@ -37,10 +37,46 @@ final class Resize {
     private Resize() {}
 
     /** Pixels [height, width, 3], interleaved bytes. */
-    record Rgb(int width, int height, byte[] bytes) {}
+    public record Rgb(int width, int height, byte[] bytes) implements Photo {
+        @Override
+        public void readRow(int y, int[] argb) {
+            for (int x = 0, at = 3 * y * width; x < width; x++, at += 3) {
+                argb[x] = 0xFF000000 | (bytes[at] & 0xFF) << 16 | (bytes[at + 1] & 0xFF) << 8 | bytes[at + 2] & 0xFF;
+            }
+        }
+
+        @Override
+        public int orientation() {
+            return 1;
+        }
+
+        /** Mirrored and turned by one of the eight EXIF orientations. */
+        public Rgb upright(int orientation) {
+            if (orientation <= 1) {
+                return this;
+            }
+            int degrees = Exif.degrees(orientation);
+            boolean turned = degrees % 180 != 0;
+            boolean columnsFromEnd = degrees >= 180 != Exif.mirrored(orientation);
+            boolean rowsFromEnd = degrees == 90 || degrees == 180;
+            byte[] out = new byte[bytes.length];
+            int to = 0;
+            for (int y = 0; y < (turned ? width : height); y++) {
+                for (int x = 0; x < (turned ? height : width); x++) {
+                    int column = turned ? y : x;
+                    int row = turned ? x : y;
+                    column = columnsFromEnd ? width - 1 - column : column;
+                    row = rowsFromEnd ? height - 1 - row : row;
+                    System.arraycopy(bytes, (row * width + column) * 3, out, to, 3);
+                    to += 3;
+                }
+            }
+            return turned ? new Rgb(height, width, out) : new Rgb(width, height, out);
+        }
+    }
 
     /** A photo on white, resized to {@code width} x {@code height}, without applying its orientation. */
-    static Rgb resize(Photo photo, int width, int height, Filter filter) throws McadException {
+    public static Rgb resize(Photo photo, int width, int height, Filter filter) throws McadException {
         NativeLibrary.load();
         Taps across = new Taps(photo.width(), width, filter);
         Taps down = new Taps(photo.height(), height, filter);

@@ -27,6 +27,8 @@ public final class Ladder {
     private static final double LEAST_AGREEMENT = 0.999;
     private static final double LEAST_PARITY = 0.95;
     private static final Logger LOG = Logger.getLogger("mcad");
+    private static final int SQUARE = 16;
+    private static final int CLASSES = 64;
     private static final String QNN_LIBRARY = "libQnnHtp.so";
     private static final String QNN_PLUG_IN = "libonnxruntime_providers_qnn.so";
 
@@ -111,7 +113,7 @@ public final class Ladder {
         return known;
     }
 
-    /** Choose and load a rung of tower "image" or "text". McadException with every reason if no rung runs. */
+    /** Choose and load a rung of a {@link Bundle#tower}. McadException with every reason if no rung runs. */
     public LoadedRung chooseRung(String tower) throws IOException {
         List<Skipped> skipped = new ArrayList<>();
         Step last = last(bundle.tower(tower));
@@ -274,12 +276,34 @@ public final class Ladder {
         List<float[]> found = runGolden(bundle, name, tower);
         double worst = 1;
         for (int i = 0; i < found.size(); i++) {
-            worst = Math.min(worst, Vectors.cosine(found.get(i), expected.floats(i)));
+            worst = Math.min(worst, Vectors.cosine(summary(name, found.get(i)), expected.floats(i)));
         }
         return worst;
     }
 
-    /** A tower's raw embeddings of its golden inputs. */
+    /** What the outputs of a tower are compared by (docs/bundle.md). */
+    private static float[] summary(String name, float[] output) {
+        if (name.equals("detector")) {
+            int side = Bundle.DETECTOR_SIDE / SQUARE;
+            float[] sums = new float[side * side];
+            for (int i = 0; i < output.length; i++) {
+                sums[i / Bundle.DETECTOR_SIDE / SQUARE * side + i % Bundle.DETECTOR_SIDE / SQUARE] += output[i];
+            }
+            return sums;
+        }
+        if (name.equals("recognizer")) {
+            int columns = Bundle.LINE_WIDTH / Bundle.LINE_STEP;
+            int classes = output.length / columns;
+            float[] sums = new float[columns * CLASSES];
+            for (int i = 0; i < columns * classes; i++) {
+                sums[i / classes * CLASSES + i % classes % CLASSES] += output[i];
+            }
+            return sums;
+        }
+        return output;
+    }
+
+    /** A tower's raw outputs for its golden inputs: of the image and text towers, embeddings. */
     public static List<float[]> runGolden(Bundle bundle, String name, Tower tower) throws IOException {
         Map<String, Npy> inputs = new LinkedHashMap<>();
         int rows = 0;
@@ -292,10 +316,26 @@ public final class Ladder {
         for (int i = 0; i < rows; i++) {
             Map<String, Object> golden = new LinkedHashMap<>();
             for (Map.Entry<String, Npy> input : inputs.entrySet()) {
-                golden.put(input.getKey(), input.getValue().row(i));
+                golden.put(input.getKey(), name.equals("detector")
+                    ? repeated(input.getValue(), i, Bundle.DETECTOR_SIDE, Bundle.DETECTOR_SIDE)
+                    : name.equals("recognizer") ? repeated(input.getValue(), i, Bundle.LINE_HEIGHT, Bundle.LINE_WIDTH)
+                    : input.getValue().row(i));
             }
             found.add(tower.run(golden));
         }
         return found;
+    }
+
+    /** Row {@code i} of pixels [N, 3, h, w], repeated to fill [3, height, width]. */
+    private static float[] repeated(Npy array, int i, int height, int width) {
+        int rows = array.shape[2];
+        int columns = array.shape[3];
+        float[] small = array.floats(i);
+        float[] pixels = new float[3 * height * width];
+        for (int at = 0; at < pixels.length; at++) {
+            int row = at / width;
+            pixels[at] = small[(row / height * rows + row % height % rows) * columns + at % width % columns];
+        }
+        return pixels;
     }
 }

@@ -41,7 +41,7 @@ final class OnnxTower extends Tower {
                 open |= size < 0;
             }
         }
-        this.anyLength = open;
+        this.anyLength = open && session.getInputNames().contains(MASK);
     }
 
     /**
@@ -154,15 +154,28 @@ final class OnnxTower extends Tower {
 
     @Override
     public float[] run(Map<String, ?> inputs) throws McadException {
+        int tokens = anyLength ? tokens(inputs) : 0;
+        Map<String, long[]> shapes = new HashMap<>();
+        for (Bundle.TensorSpec spec : rung.inputs()) {
+            long[] shape = spec.shape().clone();
+            if (anyLength) {
+                shape[1] = tokens;
+            }
+            shapes.put(spec.name(), shape);
+        }
+        return run(inputs, shapes);
+    }
+
+    @Override
+    public float[] run(float[] pixels, int height, int width) throws McadException {
+        return run(Map.of("pixels", pixels), Map.of("pixels", new long[] {1, 3, height, width}));
+    }
+
+    private float[] run(Map<String, ?> inputs, Map<String, long[]> shapes) throws McadException {
         Map<String, OnnxTensor> tensors = new LinkedHashMap<>();
         try {
-            int tokens = anyLength ? tokens(inputs) : 0;
-            for (Bundle.TensorSpec spec : rung.inputs()) {
-                long[] shape = spec.shape().clone();
-                if (anyLength) {
-                    shape[1] = tokens;
-                }
-                tensors.put(spec.name(), tensor(spec.name(), shape, inputs.get(spec.name())));
+            for (Map.Entry<String, long[]> input : shapes.entrySet()) {
+                tensors.put(input.getKey(), tensor(input.getKey(), input.getValue(), inputs.get(input.getKey())));
             }
             try (OrtSession.Result result = session.run(tensors)) {
                 FloatBuffer output = ((OnnxTensor) result.get(0)).getFloatBuffer();

@@ -40,10 +40,16 @@ public abstract class Tower implements AutoCloseable {
     }
 
     /**
-     * Embed one input (a float[] or int[] by name for each of the rung's inputs): [dim] float32, not normalized.
+     * Embed one input (a float[] or int[] by name for each of the rung's inputs): [dim] float32, not normalized; of a
+     * reader's towers, their output, flattened.
      * McadException if the runtime fails or an input is missing.
      */
     public abstract float[] run(Map<String, ?> inputs) throws McadException;
+
+    /** As above, for pixels [3, height, width] alone; an ONNX model of a reader takes other sizes than the rung's, too. */
+    public float[] run(float[] pixels, int height, int width) throws McadException {
+        return run(Map.of("pixels", pixels));
+    }
 
     @Override
     public abstract void close();

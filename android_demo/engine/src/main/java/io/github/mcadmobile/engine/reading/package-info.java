@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.mcadmobile.engine.reading;
+
+import org.jspecify.annotations.NullMarked;
