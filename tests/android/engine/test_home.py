@@ -33,7 +33,7 @@ def home(probe, **state: object):
         ({"access": "NONE", "running": True, "photos": 9}, "WELCOME", "ASK_FOR_ACCESS", "NONE"),
         ({}, "NOT_INDEXED", "INDEX", "NONE"),
         ({"done": 0, "total": 500}, "NOT_INDEXED", "INDEX", "NONE"),
-        ({"done": 0, "total": 0}, "NO_PHOTOS", "INDEX", "NONE"),
+        ({"done": 0, "total": 0}, "NO_PHOTOS", "NONE", "NONE"),
         ({"done": 3, "total": 3, "skipped": 3}, "NONE_READABLE", "INDEX", "NONE"),
         ({"failure": "TOWER"}, "FAILED", "TRY_AGAIN", "NONE"),
         ({"failure": "TOWER", "photos": 7}, "NONE", "NONE", "FAILED"),

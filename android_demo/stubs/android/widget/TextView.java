@@ -5,6 +5,8 @@ public class TextView extends android.view.View {
     public native CharSequence getText();
     public native void setOnEditorActionListener(OnEditorActionListener listener);
     public final native void setText(CharSequence text);
+    public native void setHorizontallyScrolling(boolean scrolls);
+    public native void setMaxLines(int lines);
     public final native void setText(int text);
     public final native void setHint(int hint);
     public native void setSingleLine();

@@ -21,6 +21,7 @@ import android.widget.ImageView;
 import android.widget.TextView;
 import io.github.mcadmobile.gallery.PhotoAccess;
 import io.github.mcadmobile.platform.IndexService;
+import io.github.mcadmobile.platform.MediaSearch;
 import io.github.mcadmobile.robolectric.AppTestCase;
 import java.io.IOException;
 import java.time.Duration;
@@ -43,6 +44,7 @@ public final class FirstRunTest extends AppTestCase {
         ActivityController<SearchActivity> screen = open(SearchActivity.class);
         SearchActivity activity = screen.get();
         waitFor("the welcome", () -> isShown(activity, R.id.message_button));
+        assertFalse("words without photos", isShown(activity, R.id.query));
         assertEquals(activity.getString(R.string.start_title), text(activity, R.id.message_title));
         assertEquals(activity.getString(R.string.allow), text(activity, R.id.message_button));
 
@@ -50,11 +52,7 @@ public final class FirstRunTest extends AppTestCase {
         String[] asked = shadowOf(activity).getLastRequestedPermission().requestedPermissions;
         assertArrayEquals(PhotoAccess.toRequest(Build.VERSION.SDK_INT, true), asked);
         answer(activity, asked);
-        String takes = activity.getResources().getQuantityString(R.plurals.takes_minutes, 1, "5 items", 1);
-        waitFor("the estimate", () -> text(activity, R.id.message_text).startsWith(takes));
-        assertNull("a run that nobody asked for", shadowOf(app()).peekNextStartedService());
-        assertTrue(isShown(activity, R.id.message_folders) && isShown(activity, R.id.message_charging));
-        activity.findViewById(R.id.message_button).performClick();
+        waitFor("the run, without another touch", () -> shadowOf(app()).peekNextStartedService() != null);
         assertFalse(isShown(activity, R.id.message_button));
         assertEquals(activity.getString(R.string.looking), text(activity, R.id.progress));
 
@@ -88,26 +86,55 @@ public final class FirstRunTest extends AppTestCase {
     @Test
     public void wordsThatAreTypedBeforeTheFirstRunAreSearchedForAfterIt() throws IOException {
         take("china.jpg");
+        allowPhotos();
         SearchActivity activity = open(SearchActivity.class).get();
-        waitFor("the welcome", () -> isShown(activity, R.id.message_button));
+        waitFor("the first run", () -> shadowOf(app()).peekNextStartedService() != null);
         ((TextView) activity.findViewById(R.id.query)).setText("a house");
-        assertAnsweredAfterIndexing(activity);
+        waitFor("the answer", () -> text(activity, R.id.status).equals(activity.getString(R.string.nothing_found)));
+        index();
+        waitFor("the other answer", () -> text(activity, R.id.status).equals("1 result"));
+    }
+
+    /** The service starts by itself; photos stand there as they are indexed, while the run goes on. */
+    @Test
+    public void photosAreShownAsTheyBecomeSearchable() throws IOException {
+        allowPhotos();
+        for (String name : PHOTOS) {
+            take(name);
+        }
+        SearchActivity activity = open(SearchActivity.class).get();
+        GridView grid = activity.findViewById(R.id.grid);
+        waitFor("the first run", () -> shadowOf(app()).peekNextStartedService() != null);
+        assertEquals(0, grid.getCount());
+        search().index(() -> search().indexing().done() < 2); // it ends before the third
+        int some = search().photos();
+        assertTrue(some + " photos", some > 0 && some < PHOTOS.length);
+        waitFor("the first photos", () -> grid.getCount() == some);
+        index();
+        waitFor("all photos", () -> grid.getCount() == PHOTOS.length);
+    }
+
+    @Test
+    public void aPhoneWithoutPhotosIsNotOfferedToBeIndexed() throws IOException {
+        allowPhotos();
+        index();
+        SearchActivity activity = open(SearchActivity.class).get();
+        waitFor("the message", () -> text(activity, R.id.message_text).equals(activity.getString(R.string.no_photos)));
+        assertFalse(isShown(activity, R.id.message_button));
+        assertFalse(menu(activity).findItem(R.id.index_now).isVisible());
     }
 
     @Test
     public void aPhotoThatIsSharedBeforeTheFirstRunFindsItsLikeAfterIt() throws IOException {
         Intent send = new Intent(Intent.ACTION_SEND, null, app(), SearchActivity.class).setType("image/jpeg");
         send.setClipData(ClipData.newRawUri(null, take("china.jpg")));
-        assertAnsweredAfterIndexing(open(SearchActivity.class, send).get());
-    }
-
-    private void assertAnsweredAfterIndexing(SearchActivity activity) throws IOException {
+        SearchActivity activity = open(SearchActivity.class, send).get();
         idle();
         shadowOf(Looper.getMainLooper()).idleFor(Duration.ofSeconds(1)); // the pause after which a search starts
         waitFor("the welcome", () -> text(activity, R.id.message_text).equals(activity.getString(R.string.start_text)));
         activity.findViewById(R.id.message_button).performClick();
         answer(activity, PhotoAccess.toRequest(Build.VERSION.SDK_INT, true));
-        waitFor("the first run", () -> isShown(activity, R.id.message_folders));
+        waitFor("the first run", () -> shadowOf(app()).peekNextStartedService() != null);
         assertEquals(0, ((GridView) activity.findViewById(R.id.grid)).getCount());
         index();
         waitFor("the answer", () -> text(activity, R.id.status).equals("1 result"));
@@ -120,15 +147,16 @@ public final class FirstRunTest extends AppTestCase {
         shadowOf(app().getSystemService(BatteryManager.class)).setIsCharging(false);
         take("china.jpg");
         photos.add(packaged("coffee.png"), PRIMARY, "Download/", "image/png", null);
+        MediaSearch.stop(app());
         SearchActivity activity = open(SearchActivity.class).get();
-        waitFor("the choice", () -> text(activity, R.id.message_text).startsWith("2 items:"));
+        waitFor("the choice", () -> text(activity, R.id.message_text).startsWith("2 items\n"));
         activity.findViewById(R.id.message_charging).performClick();
         activity.findViewById(R.id.message_folders).performClick();
         waitFor("the folders", () -> ShadowDialog.getLatestDialog() != null);
         AlertDialog folders = (AlertDialog) ShadowDialog.getLatestDialog();
         folders.getListView().performItemClick(null, 1, 1);
         folders.getButton(AlertDialog.BUTTON_POSITIVE).performClick();
-        waitFor("one photo fewer", () -> text(activity, R.id.message_text).startsWith("1 item:"));
+        waitFor("one photo fewer", () -> text(activity, R.id.message_text).startsWith("1 item\n"));
         assertNull("a run that nobody asked for", shadowOf(app()).peekNextStartedService());
         activity.findViewById(R.id.message_button).performClick();
         ServiceController<IndexService> service = startService();

@@ -5,6 +5,7 @@ import static org.junit.Assume.assumeTrue;
 import static org.robolectric.Shadows.shadowOf;
 
 import android.app.Activity;
+import android.content.Context;
 import android.content.Intent;
 import android.graphics.drawable.BitmapDrawable;
 import android.os.Build;
@@ -15,6 +16,7 @@ import android.widget.GridView;
 import android.widget.ImageView;
 import android.widget.TextView;
 import io.github.mcadmobile.gallery.PhotoAccess;
+import io.github.mcadmobile.platform.MediaSearch;
 import io.github.mcadmobile.robolectric.AppTestCase;
 import io.github.mcadmobile.robolectric.Picture;
 import io.github.mcadmobile.robolectric.Walk;
@@ -116,11 +118,13 @@ public final class PicturesTest extends AppTestCase {
         film("film.mp4", 67_000, "china.jpg", "coins.png");
         search().count();
         close(screen);
+        MediaSearch.stop(app());
         ActivityController<SearchActivity> again = open(SearchActivity.class);
         waitFor("photos", () -> isShown(again.get(), R.id.message)
             && !text(again.get(), R.id.message_text).equals(again.get().getString(R.string.no_photos)));
         save(again.get(), "not-indexed");
         close(again);
+        app().getSharedPreferences("photo-search", Context.MODE_PRIVATE).edit().clear().commit(); // not stopped any more
     }
 
     private void indexing() throws IOException {

@@ -509,7 +509,7 @@ public final class ScreensTest extends AppTestCase {
         take("china.jpg");
         take("flower.jpg");
         search = open(SearchActivity.class);
-        waitFor("the estimate", () -> search().indexing().minutesLeft() > 0 && !search().isIndexing());
+        waitFor("the first run", () -> shadowOf(app()).peekNextStartedService() != null);
         Uri images = MediaStore.Images.Media.EXTERNAL_CONTENT_URI;
         waitFor("the watch", () -> shadowOf(app().getContentResolver()).getContentObservers(images).size() == 1);
         take("coffee.png");

@@ -197,8 +197,6 @@ public final class TextsTest extends AppTestCase {
         Indexing failed = new Indexing(false, false, true, 4, 10, 0, 0, false, McadException.Kind.STORAGE);
         assertEquals("4 items can be searched\n" + Messages.failure(app(), McadException.Kind.STORAGE) + "\n"
             + app().getString(R.string.changing), line(Home.Line.FAILED, failed, Waiting.NO));
-        assertEquals("6 items: indexing takes about 3 minutes.\n" + app().getString(R.string.not_indexed),
-            Messages.panel(app(), Home.Panel.NOT_INDEXED, state(false, 4, 2), Waiting.NO));
         assertEquals("6 items\n" + app().getString(R.string.paused),
             Messages.panel(app(), Home.Panel.NOT_INDEXED, state(false, 4, 0), Waiting.PAUSED));
         assertEquals(app().getString(R.string.stopped),

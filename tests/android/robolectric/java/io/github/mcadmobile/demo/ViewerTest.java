@@ -281,14 +281,14 @@ public final class ViewerTest extends AppTestCase {
         assertEquals("image/*", send.getType());
         assertEquals(Uri.parse(MediaPath.uri(paths[1])), send.getParcelableExtra(Intent.EXTRA_STREAM));
         assertTrue((send.getFlags() & Intent.FLAG_GRANT_READ_URI_PERMISSION) != 0);
-        viewer.get().findViewById(R.id.open).performClick();
+        viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.open));
         Intent open = shadowOf(viewer.get()).getNextStartedActivity();
         assertEquals(Intent.ACTION_VIEW, open.getAction());
         assertEquals(Uri.parse(MediaPath.uri(paths[1])), open.getData());
         assertEquals("image/*", open.getType());
         assertTrue((open.getFlags() & Intent.FLAG_GRANT_READ_URI_PERMISSION) != 0);
         shadowOf(app()).checkActivities(true); // from now on, of apps that there are
-        viewer.get().findViewById(R.id.open).performClick();
+        viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.open));
         assertEquals(app().getString(R.string.no_app), ShadowToast.getTextOfLatestToast());
         ExecutorService loader = ReflectionHelpers.getField(viewer.get(), "loader");
         close(viewer);
@@ -318,7 +318,7 @@ public final class ViewerTest extends AppTestCase {
         viewer.pause();
         assertFalse(video.isShown() || video.isPlaying());
         viewer.resume();
-        viewer.get().findViewById(R.id.open).performClick();
+        viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.open));
         assertEquals("video/*", shadowOf(viewer.get()).getNextStartedActivity().getType());
         assertEquals("*/*", PhotoActions.kind(List.of(paths[0], row)));
         viewer.get().findViewById(R.id.like).performClick();
@@ -369,13 +369,13 @@ public final class ViewerTest extends AppTestCase {
     @Test
     public void aPhotoThatTheGalleryChangedIsLoadedAgainAndOneThatItDeletedIsNotShown() {
         view(1);
-        viewer.get().findViewById(R.id.open).performClick();
+        viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.open));
         Intent open = shadowOf(viewer.get()).getNextStartedActivity();
         photos.opened().clear();
         shadowOf(viewer.get()).receiveResult(open, Activity.RESULT_CANCELED, null);
         waitFor("the photo again", () -> photos.opened().contains("coffee.png"));
         assertEquals(Activity.RESULT_OK, shadowOf(viewer.get()).getResultCode());
-        viewer.get().findViewById(R.id.open).performClick();
+        viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.open));
         photos.remove(Uri.parse(MediaPath.uri(paths[1])));
         shadowOf(viewer.get()).receiveResult(shadowOf(viewer.get()).getNextStartedActivity(), Activity.RESULT_CANCELED, null);
         awaitYear(2022);
@@ -396,7 +396,7 @@ public final class ViewerTest extends AppTestCase {
         Drawable shown = photo().getDrawable();
         assertTrue("no other photo", shown == null || ((BitmapDrawable) shown).getBitmap() == null);
         doubleTap(SystemClock.uptimeMillis()); // there is nothing to zoom
-        viewer.get().findViewById(R.id.open).performClick();
+        viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.open));
         Intent open = shadowOf(viewer.get()).getNextStartedActivity();
         assertEquals(ContentUris.parseId(added), ContentUris.parseId(open.getData()));
         photos.remove(added);

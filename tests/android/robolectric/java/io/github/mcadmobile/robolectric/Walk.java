@@ -4,12 +4,12 @@ import android.text.Layout;
 import android.view.View;
 import android.view.ViewGroup;
 import android.view.ViewParent;
-import android.widget.EditText;
 import android.widget.ImageView;
 import android.widget.TextView;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import org.robolectric.util.ReflectionHelpers;
 
 /** Looks at all that a window shows: whether a screen reader has words for it, and whether its own words fit. */
 public final class Walk {
@@ -59,7 +59,7 @@ public final class Walk {
         if (touched && view.isEnabled() && view.getHeight() < LEAST_DP * density) {
             faults.add(name(view) + " is " + view.getHeight() / density + " dp high");
         }
-        if (view instanceof TextView text && !(view instanceof EditText)) {
+        if (view instanceof TextView text) {
             fits(text, faults);
         }
         for (int i = 0; view instanceof ViewGroup group && i < group.getChildCount(); i++) {
@@ -75,8 +75,9 @@ public final class Walk {
     }
 
     private static void fits(TextView view, List<String> faults) {
-        Layout lines = view.getLayout();
-        if (lines == null || view.getText().length() == 0) {
+        boolean hints = view.getText().length() == 0;
+        Layout lines = hints ? ReflectionHelpers.getField(view, "mHintLayout") : view.getLayout();
+        if (lines == null || lines.getText().length() == 0) {
             return;
         }
         String text = lines.getText().toString();
@@ -86,8 +87,7 @@ public final class Walk {
         }
         for (int line = 0; line < lines.getLineCount(); line++) {
             int end = lines.getLineEnd(line);
-            // Android's menus have one line a row, which no large font fits into.
-            if (lines.getEllipsisCount(line) > 0 && !(isLarge(view) && isOf(view, "ListMenuItemView"))) {
+            if (lines.getEllipsisCount(line) > 0) {
                 faults.add(name(view) + " is shortened: " + text);
             }
             // Without a phone's date patterns, the date of Android's picker has no spaces: "MonNov2".
@@ -105,10 +105,6 @@ public final class Walk {
             parent = parent.getParent();
         }
         return parent instanceof View;
-    }
-
-    private static boolean isLarge(View view) {
-        return view.getResources().getConfiguration().fontScale > 1.3f;
     }
 
     private static String name(View view) {

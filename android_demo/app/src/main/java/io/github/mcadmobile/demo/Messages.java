@@ -101,7 +101,7 @@ final class Messages {
     /** The text for why nothing is indexed now. */
     private static int text(Waiting waiting) {
         return switch (waiting) {
-            case NO -> R.string.not_indexed;
+            case NO -> R.string.looking;
             case PAUSED -> R.string.paused;
             case STOPPED -> R.string.stopped;
             case CHARGER -> R.string.waits_for_charger;
@@ -162,15 +162,10 @@ final class Messages {
         };
     }
 
-    /** The size and duration of a first run, as far as known. */
+    /** The size of a first run, once known. */
     private static String firstRun(Context context, Indexing state) {
-        if (state.left() <= 0) {
-            return "";
-        }
-        String photos = context.getResources().getQuantityString(R.plurals.photos, state.left(), state.left());
-        int minutes = state.minutesLeft();
-        return minutes == 0 ? photos + "\n" : context.getResources().getQuantityString(
-            R.plurals.takes_minutes, minutes, photos, minutes) + "\n";
+        return state.left() <= 0 ? ""
+            : context.getResources().getQuantityString(R.plurals.photos, state.left(), state.left()) + "\n";
     }
 
     /** The label of the button below it. */

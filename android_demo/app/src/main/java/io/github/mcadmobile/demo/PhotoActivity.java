@@ -71,7 +71,6 @@ public final class PhotoActivity extends DetailActivity {
         findViewById(R.id.share).setOnClickListener(
             button -> PhotoActions.share(this, Collections.singletonList(path)));
         findViewById(R.id.like).setOnClickListener(this::like);
-        findViewById(R.id.open).setOnClickListener(this::open);
         load();
     }
 
@@ -169,12 +168,13 @@ public final class PhotoActivity extends DetailActivity {
     @Override
     public boolean onCreateOptionsMenu(Menu menu) {
         getMenuInflater().inflate(R.menu.photo, menu);
-        return PhotoActions.MAY_CHANGE;
+        return true;
     }
 
     @Override
     public boolean onPrepareOptionsMenu(Menu menu) {
-        menu.findItem(R.id.favourite).setChecked(favourite);
+        menu.findItem(R.id.favourite).setChecked(favourite).setVisible(PhotoActions.MAY_CHANGE);
+        menu.findItem(R.id.delete).setVisible(PhotoActions.MAY_CHANGE);
         return true;
     }
 
@@ -185,6 +185,8 @@ public final class PhotoActivity extends DetailActivity {
             PhotoActions.favourite(this, shown, !favourite);
         } else if (item.getItemId() == R.id.delete) {
             PhotoActions.trash(this, shown);
+        } else if (item.getItemId() == R.id.open) {
+            open();
         } else {
             return super.onOptionsItemSelected(item);
         }
@@ -222,7 +224,7 @@ public final class PhotoActivity extends DetailActivity {
         video.setVisibility(View.GONE);
     }
 
-    private void open(View button) {
+    private void open() {
         Intent open = new Intent(Intent.ACTION_VIEW)
             .setDataAndType(Uri.parse(MediaPath.uri(path)), PhotoActions.kind(Collections.singletonList(path)))
             .addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION);

@@ -20,7 +20,6 @@ import io.github.mcadmobile.engine.McadException;
 import io.github.mcadmobile.engine.SearchEngine;
 import io.github.mcadmobile.gallery.Folders;
 import io.github.mcadmobile.gallery.Home;
-import io.github.mcadmobile.gallery.Indexing;
 import io.github.mcadmobile.gallery.PhotoAccess;
 import io.github.mcadmobile.gallery.PhotoSearch;
 import io.github.mcadmobile.gallery.SearchBox;
@@ -78,8 +77,11 @@ public final class SearchActivity extends Activity
     /** Reads a photo shared by another app, which may fetch it slowly: the worker must not wait. Otherwise null. */
     private ExecutorService reader;
     private Page page = Page.START;
-    /** Whether a first run's duration was estimated. Worker thread only. */
-    private boolean estimated;
+    /** Whether this screen has begun the first run. */
+    private boolean began;
+    /** How many photos could be searched when the screen was last shown anew. */
+    private int searchable;
+    private Home.Panel panel = Home.Panel.NONE;
     /** Prevents updates after each photo from queueing up. */
     private final AtomicBoolean asksForState = new AtomicBoolean();
 
@@ -119,6 +121,8 @@ public final class SearchActivity extends Activity
             words -> likeBy == null ? search.search(words, DemoApp.RESULTS, filters.filter()) : likeBy.search(words),
             this);
         query = findViewById(R.id.query);
+        query.setHorizontallyScrolling(false); // with a large font, the hint needs more lines than one
+        query.setMaxLines(4);
         query.addTextChangedListener(new AfterTyping(this::typed));
         query.setOnEditorActionListener((view, action, event) -> {
             box.submit();
@@ -184,6 +188,7 @@ public final class SearchActivity extends Activity
     @Override
     public boolean onPrepareOptionsMenu(Menu menu) {
         choices.show(menu);
+        menu.findItem(R.id.index_now).setVisible(panel != Home.Panel.NO_PHOTOS);
         return true;
     }
 
@@ -291,6 +296,7 @@ public final class SearchActivity extends Activity
 
     /** Show access, index and progress. */
     private void showState() {
+        setVisible(R.id.search_bar, access.state() != PhotoAccess.State.NONE);
         if (!asksForState.compareAndSet(false, true)) {
             return;
         }
@@ -303,11 +309,7 @@ public final class SearchActivity extends Activity
                 Waiting waiting = MediaSearch.waiting(this);
                 Home home = Home.of(state, access.isRefused(), search.indexing(), indexed);
                 DemoApp.SCREEN.post(() -> show(home, state, waiting, indexed, english));
-                if (home.panel() == Home.Panel.NOT_INDEXED) {
-                    estimate();
-                } else {
-                    search.warmUp();
-                }
+                search.warmUp();
             } catch (IOException | RuntimeException error) {
                 Messages.log(error);
                 DemoApp.SCREEN.post(() -> showFailure(Page.PANEL, McadException.kind(error)));
@@ -315,16 +317,8 @@ public final class SearchActivity extends Activity
         });
     }
 
-    /** Estimate a first run's duration, which is shown once known. */
-    private void estimate() throws IOException {
-        Indexing state = search.indexing();
-        if (state.left() > 0 && state.minutesLeft() == 0 && !estimated) {
-            estimated = true;
-            search.estimate();
-        }
-    }
-
     private void show(Home home, PhotoAccess.State state, Waiting waiting, int indexed, boolean english) {
+        panel = home.panel();
         setVisible(R.id.partial, state == PhotoAccess.State.SOME);
         boolean runs = home.panel() == Home.Panel.NONE && search.isIndexing();
         boolean ended = home.panel() == Home.Panel.NONE && (waiting == Waiting.PAUSED || waiting == Waiting.STOPPED);
@@ -337,11 +331,25 @@ public final class SearchActivity extends Activity
         setVisible(R.id.message_folders, first);
         setVisible(R.id.message_charging, first);
         ((CheckBox) findViewById(R.id.message_charging)).setChecked(choices.isOnlyCharging());
+        if (first && waiting == Waiting.NO) {
+            if (!began) {
+                began = true;
+                indexNow();
+            }
+            return;
+        }
         if (home.panel() != Home.Panel.NONE) {
             int title = home.panel() == Home.Panel.FAILED ? R.string.app_name : R.string.start_title;
             say(Page.PANEL, title, Messages.panel(this, home.panel(), search.indexing(), waiting),
                 Messages.button(home.action()), view -> act(home.action()));
             return;
+        }
+        if (indexed != searchable) {
+            searchable = indexed;
+            start.refresh();
+            if (page == Page.SEARCH && results.getCount() == 0) {
+                ask(); // it found nothing among fewer photos
+            }
         }
         if (page == Page.START || page == Page.PANEL) {
             showPhotos(indexed);
@@ -413,6 +421,7 @@ public final class SearchActivity extends Activity
         TextView press = findViewById(R.id.message_button);
         press.setText(button);
         press.setOnClickListener(action);
+        setVisible(R.id.message_button, panel != Home.Panel.NO_PHOTOS);
         findViewById(R.id.message).setVisibility(View.VISIBLE);
         start.hide();
         results.clear();

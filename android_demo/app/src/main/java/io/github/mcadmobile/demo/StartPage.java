@@ -26,7 +26,7 @@ import java.util.Set;
 import java.util.function.Consumer;
 
 /**
- * Shown on a search screen before the user types: the latest photos, with the month of those in view, and suggested
+ * Shown on a search screen before the user types: the latest photos that can be searched, with the month of those in view, and suggested
  * queries: earlier ones, and examples that work well on these photos.
  */
 final class StartPage {
@@ -70,7 +70,7 @@ final class StartPage {
         shown = true;
         DemoApp.WORKER.execute(() -> {
             try {
-                List<PhotoLibrary.Item> recent = search.recent(DemoApp.RESULTS, filter);
+                List<PhotoLibrary.Item> recent = search.searchable(DemoApp.RESULTS, filter);
                 show(recent, read());
                 if (examples.isEmpty() && search.photos() > 0) {
                     examples = search.clearest(candidates(), EXAMPLES);

@@ -38,7 +38,7 @@ public record Home(Panel panel, Action action, Line line) {
             return new Home(Panel.NONE, Action.NONE, left ? Line.LEFT : Line.SEARCHABLE);
         }
         if (indexing.isCounted() && indexing.total() == 0) {
-            return new Home(Panel.NO_PHOTOS, Action.INDEX, Line.NONE);
+            return new Home(Panel.NO_PHOTOS, Action.NONE, Line.NONE);
         }
         return new Home(indexing.skipped() > 0 ? Panel.NONE_READABLE : Panel.NOT_INDEXED, Action.INDEX, Line.NONE);
     }

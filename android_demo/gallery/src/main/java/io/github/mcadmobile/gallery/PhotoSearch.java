@@ -13,6 +13,8 @@ import io.github.mcadmobile.engine.towers.Ladder;
 import java.io.Closeable;
 import java.io.File;
 import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.util.Collections;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
@@ -26,6 +28,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.BooleanSupplier;
 import java.util.function.Function;
+import java.util.function.Predicate;
 import java.util.function.ToIntFunction;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -152,9 +155,27 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
 
     /** The {@code most} last taken photos that pass the filter, newest first, indexed or not. */
     public List<PhotoLibrary.Item> recent(int most, Filter filter) throws IOException {
+        return recent(most, filter, path -> true);
+    }
+
+    /** As {@link #recent}, of the photos that a search can find now. */
+    public List<PhotoLibrary.Item> searchable(int most, Filter filter) throws IOException {
+        return call(() -> {
+            PhotoIndex index = finder.index();
+            return index.photos() == 0 ? Collections.emptyList() : recent(most, filter, path -> {
+                try {
+                    return index.embedding(path) != null;
+                } catch (IOException error) {
+                    throw new UncheckedIOException(error);
+                }
+            });
+        });
+    }
+
+    private List<PhotoLibrary.Item> recent(int most, Filter filter, Predicate<String> wanted) throws IOException {
         Folders chosen = photos.chosen();
-        return setup.library().recent(
-            most, item -> chosen.takes(item.folder()) && filter.passes(item.folder(), item.takenMs(), item.isVideo()));
+        return setup.library().recent(most, item -> chosen.takes(item.folder())
+            && filter.passes(item.folder(), item.takenMs(), item.isVideo()) && wanted.test(item.path()));
     }
 
     /**
