@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from mcad_mobile.android.build_tools import build_dex, bundletool, prepare, used_tools
+from mcad_mobile.android.app_bundle import write_app_bundle
+from mcad_mobile.android.build_tools import build_dex, prepare, used_tools
 from mcad_mobile.android.packages import (
-    Entry,
     Key,
     complete_manifest,
     debug_key,
-    entries_of,
     link,
     native_entries,
     sign_aab,
     sign_apk,
     write_apk,
-    write_package,
 )
 from mcad_mobile.android.parts import DEFAULTS, BuildOptions, Parts, gather_parts
 from mcad_mobile.android.toolchain import android_demo
@@ -103,23 +100,10 @@ def _package(parts: Parts, work: Path, aab: bool, progress: Progress) -> bytes:
     progress("packing and signing")
     entries = [*parts.assets(), *native_entries(found.native, extracted=found.extracted)]
     if aab:
-        _write_aab(work, linked, dex, entries, extracted=found.extracted)
+        named = PACKAGE, parts.bundle
+        write_app_bundle(
+            work, linked, main / "res", dex, entries, *named, extracted=found.extracted
+        )
     else:
         write_apk(work / "unsigned.apk", linked, dex, entries)
     return dex
-
-
-def _write_aab(
-    work: Path, linked: Path, dex: bytes, entries: list[Entry], *, extracted: bool
-) -> None:
-    places = {"AndroidManifest.xml": "manifest/AndroidManifest.xml"}
-    resources = [
-        replace(entry, name=places.get(entry.name, entry.name)) for entry in entries_of(linked)
-    ]
-    module = work / "base.zip"
-    write_package(module, [*resources, Entry("dex/classes.dex", dex), *entries])
-    native = {"enabled": not extracted, "alignment": "PAGE_ALIGNMENT_16K"}
-    config = work / "config.json"
-    config.write_text(json.dumps({"optimizations": {"uncompressNativeLibraries": native}}))
-    out = work / "made.aab"
-    bundletool(["build-bundle", f"--modules={module}", f"--config={config}", f"--output={out}"])

@@ -107,9 +107,13 @@ def qnn_version(files: Iterable[bytes]) -> tuple[int, ...] | None:
     return max((tuple(map(int, version)) for version in found), default=None)
 
 
+def htp_libraries(htp_arch: int) -> list[str]:
+    """Name the libraries that one architecture needs beside those of all."""
+    return [f"libQnnHtpV{htp_arch}{half}.so" for half in ("Stub", "Skel")]
+
+
 def _of_qualcomm(htp_archs: Iterable[int]) -> list[str]:
-    halves = [f"libQnnHtpV{arch}{half}.so" for arch in htp_archs for half in ("Stub", "Skel")]
-    return [*_QNN, *halves]
+    return [*_QNN, *(name for arch in htp_archs for name in htp_libraries(arch))]
 
 
 def libraries(

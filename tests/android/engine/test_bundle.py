@@ -206,6 +206,30 @@ def test_an_installed_bundle_that_lost_a_file_is_copied_again(probe, tiny, tmp_p
     Bundle.load(installed).verify()
 
 
+def test_a_phone_searches_without_an_npus_files_that_another_chips_phones_got(
+    probe, tiny, tmp_path
+):
+    """And copies the bundle again when the app has them."""
+    source, installed = tmp_path / "source", tmp_path / "bundle"
+    shutil.copytree(tiny.directory, source)
+    (rung,) = tiny.image.rungs
+    shutil.copy(source / rung.files[0].path, source / "npu.onnx")
+    npu = replace(rung, runtime="qnn", files=(FileRecord.of(source, source / "npu.onnx"),))
+    image = replace(tiny.image, rungs=(npu, rung))
+    variant(replace(tiny, directory=source), source, image=image)
+    (source / "npu.onnx").rename(tmp_path / "npu.onnx")
+    for _ in range(2):
+        probe.ask("install", **{"from": source}, bundle=installed)
+    found = probe.ask("choose_rung", bundle=installed, tower="image", libraries=tmp_path)
+    assert (found["provider"], found["skipped"][0][0]) == ("CPU", "OTHER_CHIP")
+    (tmp_path / "npu.onnx").rename(source / "npu.onnx")
+    probe.ask("install", **{"from": source}, bundle=installed)
+    assert (installed / "npu.onnx").is_file()
+    (source / "image.onnx").unlink()
+    with pytest.raises(EngineError, match=r"image\.onnx"):
+        probe.ask("install", **{"from": source}, bundle=tmp_path / "other")
+
+
 def test_a_damaged_asset_leaves_the_installed_bundle_alone(probe, tiny, tmp_path):
     installed = tmp_path / "bundle"
     probe.ask("install", **{"from": tiny.directory}, bundle=installed)

@@ -166,7 +166,7 @@ public final class Bundle {
             throw new McadException(manifest + " cannot be read: " + error + ".", EXPORT_AGAIN, error);
         }
         Bundle bundle = parse(directory, json);
-        for (FileRecord file : bundle.files()) {
+        for (FileRecord file : bundle.filesHere()) {
             bundle.checkPresent(file);
         }
         if (verify) {
@@ -214,21 +214,23 @@ public final class Bundle {
         return name.equals("detector") ? reader.detector() : reader.recognizer();
     }
 
+    private List<Tower> towers() {
+        return reader == null ? List.of(image, text) : List.of(image, text, reader.detector(), reader.recognizer());
+    }
+
     /** All files that bundle.json names, but not the weights' licence; a file named twice appears twice. */
     public List<FileRecord> files() {
         List<FileRecord> found = new ArrayList<>();
         found.add(tokenizer.file());
         found.add(tokenTable.file());
         found.add(sample);
-        List<Tower> towers = new ArrayList<>(List.of(image, text));
         if (reader != null) {
-            towers.addAll(List.of(reader.detector(), reader.recognizer()));
             found.addAll(List.of(reader.characters(), reader.licenceText()));
             if (reader.places() != null) {
                 found.add(reader.places());
             }
         }
-        for (Tower tower : towers) {
+        for (Tower tower : towers()) {
             for (Rung rung : tower.rungs()) {
                 found.addAll(rung.files());
                 found.add(rung.expected());
@@ -242,9 +244,37 @@ public final class Bundle {
         return found;
     }
 
+    /** The rungs for an NPU, whose files Google Play gives to phones with its chip alone. */
+    List<Rung> npuRungs() {
+        List<Rung> found = new ArrayList<>();
+        for (Tower tower : towers()) {
+            for (Rung rung : tower.rungs()) {
+                if (rung.runtime().equals("qnn")) {
+                    found.add(rung);
+                }
+            }
+        }
+        return found;
+    }
+
+    /** Whether a rung's files were given to this phone. */
+    public boolean isHere(Rung rung) {
+        return Files.exists(path(rung.files().get(0)));
+    }
+
+    private List<FileRecord> filesHere() {
+        List<FileRecord> found = files();
+        for (Rung rung : npuRungs()) {
+            if (!isHere(rung)) {
+                found.removeAll(rung.files());
+            }
+        }
+        return found;
+    }
+
     /** Compare every file with its checksum. McadException names the first mismatch. */
     public void verify() throws McadException {
-        for (FileRecord file : files()) {
+        for (FileRecord file : filesHere()) {
             String found;
             try (InputStream in = Files.newInputStream(path(file))) {
                 found = sha256(in);

@@ -1,15 +1,19 @@
 package io.github.mcadmobile.engine;
 
 import io.github.mcadmobile.engine.base.Fsync;
+import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.Arrays;
+import java.util.HashSet;
+import java.util.Set;
 
 /**
  * Copies a bundle out of an APK's assets, where a runtime cannot open it. The copy is built beside its final place,
@@ -58,7 +62,10 @@ public final class BundleInstaller {
         Path installed = directory.resolve(Bundle.MANIFEST);
         if (Files.isRegularFile(installed) && Arrays.equals(Files.readAllBytes(installed), manifest)) {
             try {
-                return Bundle.load(directory, false);
+                Bundle bundle = Bundle.load(directory, false);
+                if (!hasMore(source, bundle)) {
+                    return bundle;
+                }
             } catch (McadException incomplete) {
                 // A file of its manifest is missing: copy it again.
             }
@@ -83,8 +90,24 @@ public final class BundleInstaller {
         return Bundle.load(directory, false);
     }
 
+    /** Whether the app now has an NPU's files that it did not have when the bundle was copied. */
+    private static boolean hasMore(Source source, Bundle bundle) {
+        for (Bundle.Rung rung : bundle.npuRungs()) {
+            if (!bundle.isHere(rung)) {
+                try (InputStream there = source.open(rung.files().get(0).path())) {
+                    return true;
+                } catch (IOException missing) {
+                    // It is for another chip.
+                }
+            }
+        }
+        return false;
+    }
+
     private static void copyFiles(Source source, byte[] manifest, Path partial) throws IOException {
         Bundle bundle = Bundle.parse(partial, new String(manifest, StandardCharsets.UTF_8));
+        Set<Bundle.FileRecord> mayBeMissing = new HashSet<>();
+        bundle.npuRungs().forEach(rung -> mayBeMissing.addAll(rung.files()));
         for (Bundle.FileRecord file : bundle.files()) {
             Path to = bundle.path(file);
             Files.createDirectories(to.getParent());
@@ -92,6 +115,10 @@ public final class BundleInstaller {
                 byte[] chunk = new byte[CHUNK];
                 for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
                     out.write(chunk, 0, count);
+                }
+            } catch (FileNotFoundException | NoSuchFileException missing) {
+                if (!mayBeMissing.contains(file)) {
+                    throw missing;
                 }
             }
         }

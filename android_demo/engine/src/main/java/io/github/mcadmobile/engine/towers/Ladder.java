@@ -134,6 +134,11 @@ public final class Ladder {
                         "it is compiled for " + step.rung().chips().get(0) + ", and this phone has " + chip));
                     continue;
                 }
+                if (step.provider() == Tower.Provider.QNN && !bundle.isHere(rung)) {
+                    skipped.add(new Skipped(step, Reason.OTHER_CHIP,
+                        "Google Play gave its files to phones with another chip alone"));
+                    continue;
+                }
                 // The last step is tried even if it failed before: nothing comes after it.
                 Skipped known = step.equals(last) ? null : quarantine.why(tower, step.toString());
                 if (known != null) {
