@@ -2,9 +2,12 @@ package ai.onnxruntime;
 
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /** The part of ONNX Runtime's class that we call, to compile a library for Maven against. */
 public class OrtSession implements AutoCloseable {
+    public native Set<String> getInputNames();
+
     public native Map<String, NodeInfo> getInputInfo() throws OrtException;
 
     public native Result run(Map<String, ? extends OnnxTensorLike> inputs) throws OrtException;
