@@ -160,9 +160,27 @@ def qualcomm_table() -> list[str]:
     return [*lines, f"Our export. {made_with([ours], processor_of(ours['device']))}", ""]
 
 
+def play_table() -> list[str]:
+    """Return the table of what phones download from Google Play."""
+    result = stored("play")
+    lines = [
+        "",
+        f"| a phone with | downloads, of {result['student']}'s app | MB |",
+        "|---|---|---:|",
+    ]
+    for name, phone in result["phones"].items():
+        gets = "the NPU's files of its chip" if phone["groups"] else "no NPU's files"
+        if phone["chip"] is None:
+            name, gets = "", f"for comparison: those of {', '.join(result['chips'])}"
+        lines.append(f"| {name} | {gets} | {phone['mb']:.1f} |")
+    lines += ["", f"Without Qualcomm's libraries, which we could not fetch. {footer(result)}", ""]
+    return lines
+
+
 BLOCKS: dict[str, Callable[[], dict[str, list[str]]]] = {
     "README.md": readme,
     "docs/adr/README.md": lambda: {"records": decisions()},
+    "docs/for-app-developers.md": lambda: {"play": play_table()},
     "docs/for-model-people.md": lambda: {"licences": licences_table()},
     "docs/models.md": lambda: {
         "models": models_table(export_matrix.stored()),
