@@ -620,6 +620,7 @@ int64_t mcad_words_build(const OldWords *old, size_t old_count, const uint8_t *r
     free_table(&b.letters);
     free_table(&b.after);
     free(b.photos);
-    *out = file.data;
+    if (file.failed) free(file.data);
+    *out = file.failed ? NULL : file.data;
     return done && !file.failed ? (int64_t)file.size : failed;
 }
