@@ -14,6 +14,8 @@ public class AlertDialog extends Dialog {
         public native Builder setPositiveButton(int text, DialogInterface.OnClickListener listener);
         public native Builder setNeutralButton(int text, DialogInterface.OnClickListener listener);
         public native Builder setNegativeButton(int text, DialogInterface.OnClickListener listener);
+        public native Builder setMessage(int message);
+        public native Builder setView(android.view.View view);
         public native AlertDialog create();
     }
 }

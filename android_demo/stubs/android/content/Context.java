@@ -18,6 +18,7 @@ public abstract class Context {
     public abstract ComponentName startForegroundService(Intent intent);
     public abstract android.content.pm.PackageManager getPackageManager();
     public final native CharSequence getText(int id);
+    public final native int getColor(int id);
     public native void registerComponentCallbacks(ComponentCallbacks callbacks);
     public native void unregisterComponentCallbacks(ComponentCallbacks callbacks);
     public final native String getString(int id);

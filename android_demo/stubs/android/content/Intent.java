@@ -30,6 +30,8 @@ public class Intent {
     public native String getAction();
     public native Intent putExtra(String name, String[] value);
     public native Intent putParcelableArrayListExtra(String name, java.util.ArrayList<? extends android.os.Parcelable> value);
+    public native Intent putExtra(String name, android.os.Bundle value);
+    public native android.os.Bundle getBundleExtra(String name);
     public native String getStringExtra(String name);
     public native String[] getStringArrayExtra(String name);
 }

@@ -13,5 +13,7 @@ public class BaseBundle {
     public native String getString(String key);
     public native void putString(String key, String value);
     public native String[] getStringArray(String key);
+    public native int[] getIntArray(String key);
+    public native void putIntArray(String key, int[] value);
     public native void putStringArray(String key, String[] value);
 }

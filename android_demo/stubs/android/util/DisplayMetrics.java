@@ -1,5 +1,6 @@
 package android.util;
 
 public class DisplayMetrics {
+    public float density;
     public int widthPixels;
 }

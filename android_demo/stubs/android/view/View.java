@@ -26,6 +26,8 @@ public class View {
     public native android.os.IBinder getWindowToken();
     public native void setEnabled(boolean enabled);
     public native void setVisibility(int visibility);
+    public final native android.content.res.Resources getResources();
+    protected native void onDraw(android.graphics.Canvas canvas);
     public native boolean post(Runnable task);
 
     public interface OnClickListener {

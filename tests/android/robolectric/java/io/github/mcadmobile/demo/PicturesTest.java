@@ -8,6 +8,7 @@ import android.app.Activity;
 import android.content.Context;
 import android.content.Intent;
 import android.graphics.drawable.BitmapDrawable;
+import android.net.Uri;
 import android.os.Build;
 import android.os.PowerManager;
 import android.view.View;
@@ -15,12 +16,14 @@ import android.view.ViewGroup;
 import android.widget.GridView;
 import android.widget.ImageView;
 import android.widget.TextView;
+import io.github.mcadmobile.engine.words.PhotoWords;
 import io.github.mcadmobile.gallery.PhotoAccess;
 import io.github.mcadmobile.platform.MediaSearch;
 import io.github.mcadmobile.robolectric.AppTestCase;
 import io.github.mcadmobile.robolectric.Picture;
 import io.github.mcadmobile.robolectric.Walk;
 import java.io.IOException;
+import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
 import org.junit.Test;
@@ -74,6 +77,7 @@ public final class PicturesTest extends AppTestCase {
         beforeIndex();
         indexing();
         searches();
+        words();
         onePhoto("photo", photos.rows().get(0).id(), "/images/media/%d");
         onePhoto("video", photos.rows().get(PHOTOS.length + 1).id(), "/video/media/%d#t=38.285");
         numbers();
@@ -177,6 +181,29 @@ public final class PicturesTest extends AppTestCase {
         more(activity.getWindow().getDecorView()).performClick();
         waitFor("the menu", () -> Picture.windows(activity).size() > 1);
         save(activity, "menu");
+        close(screen);
+    }
+
+    private void words() throws IOException {
+        Uri ticket = Uri.parse("content://media/" + PRIMARY + "/images/media/" + photos.rows().get(7).id());
+        read(ticket, new PhotoWords(List.of(new PhotoWords.Line("Rear Admiral G. Hopper, boarding pass",
+            List.of(5600, 3000, 9500, 2900, 9500, 3300, 5600, 3400))), List.of("Lisbon"), true));
+        ActivityController<SearchActivity> screen = open(SearchActivity.class);
+        SearchActivity activity = screen.get();
+        GridView grid = activity.findViewById(R.id.grid);
+        ((TextView) activity.findViewById(R.id.query)).setText("boarding pass");
+        waitFor("the reason", () -> grid.getChildCount() > 0 && grid.getChildAt(0).findViewById(R.id.matched).isShown());
+        waitForPictures(grid);
+        save(activity, "found-by-words");
+        shadowOf(activity).clickMenuItem(R.id.place);
+        saveDialog(activity, Build.VERSION.SDK_INT < Build.VERSION_CODES.Q ? "place" : "places-off");
+        allow("android.permission.ACCESS_MEDIA_LOCATION");
+        shadowOf(activity).clickMenuItem(R.id.place);
+        saveDialog(activity, "place");
+        grid.performItemClick(grid.getChildAt(0), 0, 0);
+        PhotoActivity viewer = open(PhotoActivity.class, shadowOf(activity).getNextStartedActivity()).get();
+        waitFor("the photo", () -> ((ImageView) viewer.findViewById(R.id.photo)).getDrawable() != null);
+        save(viewer, "text");
         close(screen);
     }
 

@@ -17,9 +17,13 @@ import android.view.Menu;
 import android.view.View;
 import android.widget.PopupMenu;
 import android.widget.TextView;
+import io.github.mcadmobile.engine.index.IndexWriter;
+import io.github.mcadmobile.engine.index.PhotoIndex;
+import io.github.mcadmobile.engine.words.PhotoWords;
 import io.github.mcadmobile.gallery.PhotoAccess;
 import io.github.mcadmobile.gallery.PhotoSearch;
 import io.github.mcadmobile.platform.IndexService;
+import io.github.mcadmobile.platform.MediaPhotos;
 import io.github.mcadmobile.platform.MediaSearch;
 import java.io.File;
 import java.io.IOException;
@@ -162,6 +166,22 @@ public abstract class AppTestCase {
         Path file = app().getCacheDir().toPath().resolve(name);
         Files.writeString(file, ms + " " + String.join(" ", names));
         return photos.add(file.toFile(), PRIMARY, "DCIM/Camera/", "video/mp4", null);
+    }
+
+    /** What a reader of text finds in an indexed photo, and the names of its place. */
+    protected static void read(Uri photo, PhotoWords words) throws IOException {
+        List<Path> manifests;
+        try (Stream<Path> files = Files.walk(app().getNoBackupFilesDir().toPath())) {
+            manifests = files.filter(file -> file.endsWith("manifest.json")).toList();
+        }
+        try (PhotoIndex index = PhotoIndex.open(manifests.get(0).getParent())) {
+            index.nameBy(new MediaPhotos(app())::names);
+            try (IndexWriter writer = index.writer()) {
+                writer.setWords(photo.toString(), words);
+                writer.commit();
+            }
+        }
+        search().index(); // searches see it
     }
 
     protected static void allow(String... permissions) {

@@ -10,11 +10,13 @@ import android.provider.Settings;
 import io.github.mcadmobile.gallery.PhotoAccess;
 import io.github.mcadmobile.platform.MediaPhotos;
 
-/** Asks for the permissions of a screen: photos and videos, and the notification of a run. */
+/** Asks for the permissions of a screen: photos and videos, where they were taken, and the notification of a run. */
 final class Access {
     private static final int PHOTOS = 1;
     private static final int NOTIFICATIONS = 2;
+    static final int PLACES = 3;
     private static final String POST = "android.permission.POST_NOTIFICATIONS";
+    private static final String LOCATION = "android.permission.ACCESS_MEDIA_LOCATION";
     private static final String REFUSED = "refused";
     /** Per process: counts the answers on all screens. */
     private static final PhotoAccess.Refusals REFUSALS = new PhotoAccess.Refusals();
@@ -63,6 +65,16 @@ final class Access {
                 && screen.checkSelfPermission(POST) != PackageManager.PERMISSION_GRANTED) {
             screen.requestPermissions(new String[] {POST}, NOTIFICATIONS);
         }
+    }
+
+    /** Before Android 10, photos tell where they were taken. */
+    boolean hasPlaces() {
+        return Build.VERSION.SDK_INT < Build.VERSION_CODES.Q
+            || screen.checkSelfPermission(LOCATION) == PackageManager.PERMISSION_GRANTED;
+    }
+
+    void askForPlaces() {
+        screen.requestPermissions(new String[] {LOCATION}, PLACES);
     }
 
     private SharedPreferences kept() {

@@ -3,6 +3,7 @@ package io.github.mcadmobile.demo;
 import android.app.Activity;
 import android.os.Bundle;
 import android.view.MenuItem;
+import io.github.mcadmobile.engine.SearchEngine;
 import io.github.mcadmobile.gallery.Album;
 import io.github.mcadmobile.gallery.Filter;
 import io.github.mcadmobile.gallery.Period;
@@ -17,14 +18,21 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
-/** The filter that the user chose on a screen: albums, a period, and photos or videos. It lasts as long as the screen. */
+/**
+ * What the user chose to search on a screen: albums, a period, photos or videos, a place, and what photos show or their
+ * words alone. It lasts as long as the screen.
+ */
 final class Filters {
     private static final String FOLDERS = "io.github.mcadmobile.demo.FOLDERS";
     private static final String FROM = "io.github.mcadmobile.demo.FROM";
     private static final String UNTIL = "io.github.mcadmobile.demo.UNTIL";
     private static final String KIND = "io.github.mcadmobile.demo.KIND";
+    private static final String PLACE = "io.github.mcadmobile.demo.PLACE";
+    private static final String BY = "io.github.mcadmobile.demo.BY";
     /** In the order of {@link Filter.Kind}. */
     private static final int[] KINDS = {R.id.any_kind, R.id.photos, R.id.videos};
+    /** In the order of {@link SearchEngine.Channel}. */
+    private static final int[] CHANNELS = {R.id.by_both, R.id.by_content, R.id.by_words};
     /** In the order of {@link Period}. */
     private static final int[] PERIODS = {
         R.id.any_time, R.id.last_week, R.id.last_month, R.id.this_year, R.id.last_year};
@@ -33,6 +41,7 @@ final class Filters {
     private final PhotoSearch search;
     private final Runnable changed;
     private volatile Filter filter = Filter.ALL;
+    private volatile SearchEngine.Channel by = SearchEngine.Channel.BOTH;
 
     /** {@code changed} is called on the main thread after a choice. */
     Filters(Activity screen, PhotoSearch search, Bundle saved, Runnable changed) {
@@ -42,7 +51,8 @@ final class Filters {
         if (saved != null && saved.getStringArray(FOLDERS) != null) {
             filter = new Filter(new HashSet<>(Arrays.asList(saved.getStringArray(FOLDERS))),
                 saved.getLong(FROM, Long.MIN_VALUE), saved.getLong(UNTIL, Long.MAX_VALUE))
-                .of(Filter.Kind.values()[saved.getInt(KIND, 0)]);
+                .of(Filter.Kind.values()[saved.getInt(KIND, 0)]).at(saved.getString(PLACE));
+            by = SearchEngine.Channel.values()[saved.getInt(BY, 0)];
         }
     }
 
@@ -51,10 +61,16 @@ final class Filters {
         saved.putLong(FROM, filter.fromMs());
         saved.putLong(UNTIL, filter.untilMs());
         saved.putInt(KIND, filter.kind().ordinal());
+        saved.putString(PLACE, filter.place());
+        saved.putInt(BY, by.ordinal());
     }
 
     Filter filter() {
         return filter;
+    }
+
+    SearchEngine.Channel by() {
+        return by;
     }
 
     /** Handle a menu item; false if it is no filter. */
@@ -71,10 +87,19 @@ final class Filters {
                 return true;
             }
         }
+        for (int i = 0; i < CHANNELS.length; i++) {
+            if (item.getItemId() == CHANNELS[i]) {
+                by = SearchEngine.Channel.values()[i];
+                changed.run();
+                return true;
+            }
+        }
         if (item.getItemId() == R.id.between) {
             DayDialog.show(screen, null);
         } else if (item.getItemId() == R.id.albums) {
             DemoApp.WORKER.execute(this::loadAlbums);
+        } else if (item.getItemId() == R.id.place) {
+            PlaceDialog.show(screen, filter.place());
         } else {
             return false;
         }
@@ -89,7 +114,12 @@ final class Filters {
         use(filter.taken(first, last, ZoneId.systemDefault()));
     }
 
+    void choose(String place) {
+        use(filter.at(place));
+    }
+
     void clear() {
+        by = SearchEngine.Channel.BOTH;
         use(Filter.ALL);
     }
 
@@ -108,6 +138,12 @@ final class Filters {
             String first = Messages.day(filter.fromMs());
             parts.add(filter.untilMs() == Long.MAX_VALUE ? screen.getString(R.string.taken_since, first)
                 : screen.getString(R.string.taken, first, Messages.day(filter.untilMs() - 1)));
+        }
+        if (!filter.place().isEmpty()) {
+            parts.add(filter.place());
+        }
+        if (by != SearchEngine.Channel.BOTH) {
+            parts.add(screen.getString(by == SearchEngine.Channel.WORDS ? R.string.only_words : R.string.only_content));
         }
         return parts.isEmpty() ? "" : screen.getString(R.string.filtered, String.join(", ", parts));
     }

@@ -1,6 +1,8 @@
 package io.github.mcadmobile.demo;
 
 import android.content.ActivityNotFoundException;
+import android.content.ClipData;
+import android.content.ClipboardManager;
 import android.content.Intent;
 import android.graphics.Bitmap;
 import android.net.Uri;
@@ -18,6 +20,7 @@ import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoLibrary;
 import io.github.mcadmobile.platform.BitmapDecoder;
 import io.github.mcadmobile.platform.MediaPhotos;
+import io.github.mcadmobile.platform.MediaSearch;
 import io.github.mcadmobile.platform.VideoFrames;
 import java.io.IOException;
 import java.util.ArrayList;
@@ -27,6 +30,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.stream.Collectors;
 
 /** Shows a photo or a video's moment, and its neighbours: play it from there, share it, find similar photos, open it in the phone's gallery, trash it. */
 public final class PhotoActivity extends DetailActivity {
@@ -34,6 +38,9 @@ public final class PhotoActivity extends DetailActivity {
     static final String PATH = "io.github.mcadmobile.demo.PATH";
     /** The paths of all results, in order; if absent, the photo is shown alone. */
     static final String PATHS = "io.github.mcadmobile.demo.PATHS";
+
+    /** A bundle with why photos were found. */
+    static final String WHY = "io.github.mcadmobile.demo.WHY";
 
     private static final int SIDE = 1600;
     private static final int OPENED = 13;
@@ -43,12 +50,14 @@ public final class PhotoActivity extends DetailActivity {
     private List<String> paths;
     private volatile String path;
     private boolean favourite;
+    /** What was read in the photo. */
+    private String text = "";
     private ZoomView view;
     private VideoView video;
     private MediaController controls;
 
     /** A photo as read for display. */
-    private record Loaded(String path, Bitmap bitmap, Optional<PhotoLibrary.Item> item, boolean favourite) {}
+    private record Loaded(String path, Bitmap bitmap, Optional<PhotoLibrary.Item> item, boolean favourite, String text) {}
 
     @Override
     protected void onCreate(Bundle saved) {
@@ -107,10 +116,21 @@ public final class PhotoActivity extends DetailActivity {
         String wanted = path;
         loader.execute(() -> {
             if (wanted.equals(path)) {
-                Loaded loaded = new Loaded(wanted, decode(wanted), photos.item(Moments.file(wanted)), photos.isFavourite(wanted));
+                Loaded loaded = new Loaded(wanted, decode(wanted), photos.item(Moments.file(wanted)),
+                    photos.isFavourite(wanted), text(wanted));
                 DemoApp.SCREEN.post(() -> show(loaded));
             }
         });
+    }
+
+    private String text(String wanted) {
+        try {
+            return MediaSearch.of(this).words(wanted).lines().stream().map(line -> Why.clean(line.text()))
+                .collect(Collectors.joining("\n"));
+        } catch (IOException | RuntimeException error) {
+            Messages.log(error);
+            return "";
+        }
     }
 
     private Bitmap decode(String wanted) {
@@ -135,7 +155,12 @@ public final class PhotoActivity extends DetailActivity {
                 return;
             }
         }
-        view.show(loaded.bitmap());
+        Why why = Why.of(getIntent().getBundleExtra(WHY), path);
+        view.show(loaded.bitmap(), why.boxes());
+        TextView matched = findViewById(R.id.matched);
+        matched.setText(why.text());
+        matched.setVisibility(why.text().isEmpty() ? View.GONE : View.VISIBLE);
+        text = loaded.text();
         long ms = Moments.ms(path);
         TextView play = findViewById(R.id.play);
         play.setText(getString(R.string.play_from, Messages.clock(ms)));
@@ -175,6 +200,7 @@ public final class PhotoActivity extends DetailActivity {
     public boolean onPrepareOptionsMenu(Menu menu) {
         menu.findItem(R.id.favourite).setChecked(favourite).setVisible(PhotoActions.MAY_CHANGE);
         menu.findItem(R.id.delete).setVisible(PhotoActions.MAY_CHANGE);
+        menu.findItem(R.id.copy).setVisible(!text.isEmpty());
         return true;
     }
 
@@ -185,6 +211,8 @@ public final class PhotoActivity extends DetailActivity {
             PhotoActions.favourite(this, shown, !favourite);
         } else if (item.getItemId() == R.id.delete) {
             PhotoActions.trash(this, shown);
+        } else if (item.getItemId() == R.id.copy) {
+            getSystemService(ClipboardManager.class).setPrimaryClip(ClipData.newPlainText(getString(R.string.photo), text));
         } else if (item.getItemId() == R.id.open) {
             open();
         } else {

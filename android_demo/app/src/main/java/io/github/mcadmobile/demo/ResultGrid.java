@@ -86,6 +86,15 @@ final class ResultGrid extends BaseAdapter {
         return paths.toArray(new String[0]);
     }
 
+    /** Why each photo was found, if by its words. */
+    Bundle why() {
+        Bundle all = new Bundle();
+        for (SearchEngine.Result result : shown.results()) {
+            Why.of(result).save(all, result.row());
+        }
+        return all;
+    }
+
     /** The path, or that of a video's moment. */
     String path(int position) {
         return shown.results().get(position).row();
@@ -116,6 +125,10 @@ final class ResultGrid extends BaseAdapter {
         TextView length = tile.findViewById(R.id.length);
         length.setText("");
         length.setVisibility(Moments.ms(path(position)) == Moments.NONE ? View.GONE : View.VISIBLE);
+        String why = Why.of(shown.results().get(position)).text();
+        TextView matched = tile.findViewById(R.id.matched);
+        matched.setText(why);
+        matched.setVisibility(why.isEmpty() ? View.GONE : View.VISIBLE);
         describe(tile, position, "");
         thumbnails.show(tile.findViewById(R.id.picture), path(position), loaded -> {
             length.setText(loaded.length());
@@ -130,6 +143,8 @@ final class ResultGrid extends BaseAdapter {
         if (position < photos) {
             String text = context.getString(
                 R.string.result, position + 1, photos, Messages.describe(context, path(position), day));
+            String why = Why.of(shown.results().get(position)).text();
+            text += why.isEmpty() ? "" : "\n" + why;
             int copies = shown.results().get(position).copies().size();
             tile.setContentDescription(copies == 0 ? text
                 : context.getResources().getQuantityString(R.plurals.copies, copies, text, copies));

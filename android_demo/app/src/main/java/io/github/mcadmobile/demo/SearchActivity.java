@@ -36,7 +36,7 @@ import java.util.function.Consumer;
 
 /** The search box and its results. Photos like a given one open on a new screen, from which back returns here. */
 public final class SearchActivity extends Activity
-        implements SearchBox.Listener, FolderDialog.Screen, DayDialog.Screen {
+        implements SearchBox.Listener, FolderDialog.Screen, DayDialog.Screen, PlaceDialog.Screen {
     /** The path of the indexed photo to find similar photos for. */
     static final String LIKE = "io.github.mcadmobile.demo.LIKE";
 
@@ -82,6 +82,8 @@ public final class SearchActivity extends Activity
     /** How many photos could be searched when the screen was last shown anew. */
     private int searchable;
     private Home.Panel panel = Home.Panel.NONE;
+    /** Whether photos have words, and can be searched by them and by their places. */
+    private volatile boolean hasWords;
     /** Prevents updates after each photo from queueing up. */
     private final AtomicBoolean asksForState = new AtomicBoolean();
 
@@ -118,7 +120,8 @@ public final class SearchActivity extends Activity
         }
         box = new SearchBox(
             new ScreenScheduler(DemoApp.SCREEN), reader == null ? DemoApp.WORKER : reader, DemoApp.SCREEN::post,
-            words -> likeBy == null ? search.search(words, DemoApp.RESULTS, filters.filter()) : likeBy.search(words),
+            words -> likeBy != null ? likeBy.search(words)
+                : search.search(words, DemoApp.RESULTS, filters.filter(), filters.by()),
             this);
         query = findViewById(R.id.query);
         query.setHorizontallyScrolling(false); // with a large font, the hint needs more lines than one
@@ -189,6 +192,8 @@ public final class SearchActivity extends Activity
     public boolean onPrepareOptionsMenu(Menu menu) {
         choices.show(menu);
         menu.findItem(R.id.index_now).setVisible(panel != Home.Panel.NO_PHOTOS);
+        menu.findItem(R.id.place).setVisible(hasWords);
+        menu.findItem(R.id.by).setVisible(hasWords && like == null);
         return true;
     }
 
@@ -253,6 +258,21 @@ public final class SearchActivity extends Activity
         filters.choose(first, last);
     }
 
+    @Override
+    public boolean hasPlaces() {
+        return access.hasPlaces();
+    }
+
+    @Override
+    public void turnPlacesOn() {
+        access.askForPlaces();
+    }
+
+    @Override
+    public void searchPlace(String place) {
+        filters.choose(place);
+    }
+
     private void filterChanged() {
         showFilter();
         start.hide();
@@ -279,6 +299,8 @@ public final class SearchActivity extends Activity
     public void onRequestPermissionsResult(int request, String[] permissions, int[] answers) {
         if (access.isAnswered(request, permissions)) {
             DemoApp.WORKER.execute(this::count);
+        } else if (request == Access.PLACES && access.hasPlaces()) {
+            indexNow(); // reads the places of photos that are indexed
         }
     }
 
@@ -306,6 +328,7 @@ public final class SearchActivity extends Activity
                 PhotoAccess.State state = access.state();
                 int indexed = state == PhotoAccess.State.NONE ? 0 : search.photos();
                 boolean english = search.bundle().isEnglish();
+                hasWords = indexed > 0 && search.hasWords();
                 Waiting waiting = MediaSearch.waiting(this);
                 Home home = Home.of(state, access.isRefused(), search.indexing(), indexed);
                 DemoApp.SCREEN.post(() -> show(home, state, waiting, indexed, english));
@@ -440,7 +463,7 @@ public final class SearchActivity extends Activity
     private void open(int position) {
         start.remember(query.getText().toString());
         startActivityForResult(new Intent(this, PhotoActivity.class).putExtra(PhotoActivity.PATH, results.path(position))
-            .putExtra(PhotoActivity.PATHS, results.paths(position)), VIEWED);
+            .putExtra(PhotoActivity.PATHS, results.paths(position)).putExtra(PhotoActivity.WHY, results.why()), VIEWED);
     }
 
     @Override

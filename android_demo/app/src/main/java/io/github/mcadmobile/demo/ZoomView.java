@@ -2,7 +2,10 @@ package io.github.mcadmobile.demo;
 
 import android.content.Context;
 import android.graphics.Bitmap;
+import android.graphics.Canvas;
 import android.graphics.Matrix;
+import android.graphics.Paint;
+import android.graphics.Path;
 import android.os.Bundle;
 import android.util.AttributeSet;
 import android.view.GestureDetector;
@@ -11,18 +14,23 @@ import android.view.MotionEvent;
 import android.view.ScaleGestureDetector;
 import android.view.accessibility.AccessibilityNodeInfo;
 import android.widget.ImageView;
+import java.util.List;
 import java.util.function.IntConsumer;
 
 /** Shows a photo: pinch or double tap to zoom, swipe for its neighbours; arrow keys and screen readers work too. */
 public final class ZoomView extends ImageView {
     private static final float MOST = 6;
     private static final float NEAR = 3;
+    private static final float LINE_DP = 3;
+    private static final float WHOLE = 10_000;
 
     private final Matrix matrix = new Matrix();
     private final ScaleGestureDetector scaling;
     private final GestureDetector gestures;
     private IntConsumer step = by -> { };
+    private final Paint ink = new Paint(Paint.ANTI_ALIAS_FLAG);
     private Bitmap photo;
+    private List<int[]> boxes = List.of();
     /** 1: the whole photo is visible. */
     private float zoom = 1;
     private float left;
@@ -32,6 +40,9 @@ public final class ZoomView extends ImageView {
         super(context, attributes);
         setScaleType(ScaleType.MATRIX);
         setFocusable(true);
+        ink.setStyle(Paint.Style.STROKE);
+        ink.setStrokeWidth(LINE_DP * getResources().getDisplayMetrics().density);
+        ink.setColor(context.getColor(R.color.mark));
         scaling = new ScaleGestureDetector(context, new ScaleGestureDetector.SimpleOnScaleGestureListener() {
             @Override
             public boolean onScale(ScaleGestureDetector fingers) {
@@ -72,11 +83,32 @@ public final class ZoomView extends ImageView {
         step = by;
     }
 
-    void show(Bitmap bitmap) {
+    /** With boxes around lines of text, in ten-thousandths of the photo's sides. */
+    void show(Bitmap bitmap, List<int[]> lines) {
         photo = bitmap;
+        boxes = lines;
         zoom = 1;
         setImageBitmap(bitmap);
         place(0, 0);
+    }
+
+    @Override
+    protected void onDraw(Canvas canvas) {
+        super.onDraw(canvas);
+        for (int[] box : photo == null ? List.<int[]>of() : boxes) {
+            float[] at = new float[box.length];
+            for (int i = 0; i < box.length; i++) {
+                at[i] = box[i] * (i % 2 == 0 ? photo.getWidth() : photo.getHeight()) / WHOLE;
+            }
+            matrix.mapPoints(at);
+            Path outline = new Path();
+            outline.moveTo(at[0], at[1]);
+            for (int i = 2; i < at.length; i += 2) {
+                outline.lineTo(at[i], at[i + 1]);
+            }
+            outline.close();
+            canvas.drawPath(outline, ink);
+        }
     }
 
     float zoom() {

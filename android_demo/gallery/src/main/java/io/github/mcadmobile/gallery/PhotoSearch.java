@@ -10,6 +10,7 @@ import io.github.mcadmobile.engine.index.PhotoIndex;
 import io.github.mcadmobile.engine.photos.PhotoBytes;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
 import io.github.mcadmobile.engine.towers.Ladder;
+import io.github.mcadmobile.engine.words.PhotoWords;
 import java.io.Closeable;
 import java.io.File;
 import java.io.IOException;
@@ -237,6 +238,19 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
      */
     public void chooseFolders(Folders folders) throws IOException {
         photos.choose(folders);
+    }
+
+    /** Whether photos have words: a bundle that reads text indexed them. */
+    public boolean hasWords() throws IOException {
+        return call(() -> finder.index().hasWords());
+    }
+
+    /** The text in an indexed photo and the names of its place; without any if there are none or it is not indexed. */
+    public PhotoWords words(String path) throws IOException {
+        return call(() -> {
+            PhotoWords words = finder.index().words(path);
+            return words == null ? PhotoWords.NONE : words;
+        });
     }
 
     /** Open the index and load the text tower, so that the first search is as fast as later ones. */

@@ -1,0 +1,13 @@
+package android.graphics;
+
+import io.github.mcadmobile.stubs.Unset;
+
+public class Paint {
+    public static final int ANTI_ALIAS_FLAG = Unset.number();
+    public Paint(int flags) {}
+    public native void setColor(int color);
+    public native void setStrokeWidth(float width);
+    public native void setStyle(Style style);
+
+    public enum Style { STROKE }
+}
