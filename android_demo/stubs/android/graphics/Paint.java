@@ -9,5 +9,7 @@ public class Paint {
     public native void setStrokeWidth(float width);
     public native void setStyle(Style style);
 
-    public enum Style { STROKE }
+    public static class Style {
+        public static final Style STROKE = Unset.object();
+    }
 }
