@@ -3,9 +3,11 @@ package io.github.mcadmobile.kotlin
 
 import android.net.Uri
 import io.github.mcadmobile.engine.SearchEngine
+import io.github.mcadmobile.engine.towers.Ladder
 import io.github.mcadmobile.gallery.Filter
 import io.github.mcadmobile.gallery.Indexing
 import io.github.mcadmobile.gallery.PhotoFinder
+import io.github.mcadmobile.gallery.PhotoSearch
 import io.github.mcadmobile.platform.MediaSearch
 import java.util.concurrent.CompletableFuture
 import java.util.concurrent.atomic.AtomicBoolean
@@ -58,6 +60,17 @@ class SuspendingSearch(private val finder: PhotoFinder) {
         }
     }.conflate()
 }
+
+/** Why the NPU does not run a [tower] ("image" or "text"). */
+data class NpuUnused(val tower: String, val why: Ladder.Skipped)
+
+/** Why the NPU is not used, each time that a tower is loaded: collect it before the first search. */
+val PhotoSearch.npuUnused: Flow<NpuUnused>
+    get() = callbackFlow {
+        val listener = Ladder.NpuListener { tower, why -> trySend(NpuUnused(tower, why)) }
+        addNpuListener(listener)
+        awaitClose { removeNpuListener(listener) }
+    }
 
 fun PhotoFinder.suspending() = SuspendingSearch(this)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from benchmarks.jvm import jvm_libraries
@@ -12,7 +13,7 @@ from mcad_mobile.android.build_tools import compile_stubs
 from mcad_mobile.android.library_aar import LIBRARY_MODULES
 from mcad_mobile.android.toolchain import JAVA, android_demo, compile_java, main_sources, run
 from mcad_mobile.errors import BuildError
-from tests.support.kotlin import compile_kotlin, kotlin_libraries
+from tests.support.kotlin import compile_compose, compile_kotlin, kotlin_libraries
 from tests.support.paths import ROOT
 from tests.support.probe import KERNELS
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -42,7 +43,10 @@ def classpath(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_coroutines_search_and_index_and_what_is_cancelled_ends(classpath, tmp_path):
     main = ROOT / "tests" / "android" / "kotlin" / "Main.kt"
     classes = compile_kotlin([SEARCH, main], classpath, tmp_path / "classes")
-    make_tiny_bundle(tmp_path / "tiny")
+    tiny = make_tiny_bundle(tmp_path / "tiny")
+    (rung,) = tiny.text.rungs
+    text = replace(tiny.text, rungs=(replace(rung, runtime="qnn"), rung))
+    replace(tiny, text=text).save()
     (tmp_path / "photos").mkdir()
     for colour in ("red", "green", "blue"):
         Image.new("RGB", (32, 24), colour).save(tmp_path / "photos" / f"{colour}.png")
@@ -60,6 +64,26 @@ def test_coroutines_search_and_index_and_what_is_cancelled_ends(classpath, tmp_p
         "cancelled after 1 of 3: all can be searched: false",
         "then 3 of 3, running: false",
         "found 2 of 3",
+        "npu: text: NO_LIBRARY",
+    ]
+
+
+def test_the_screen_in_compose_compiles(classpath, tmp_path):
+    screen = SEARCH.with_name("SearchScreen.kt")
+    classes = compile_compose([SEARCH, screen], classpath, tmp_path / "classes")
+    assert (classes / "io/github/mcadmobile/kotlin/SearchScreenKt.class").is_file()
+
+
+def test_paged_search_gives_the_next_photos_until_there_are_no_more(classpath, tmp_path):
+    """Against stand-ins for the three classes of androidx.paging, which only Google's Maven has."""
+    folder = ROOT / "tests" / "android" / "kotlin"
+    sources = [SEARCH, SEARCH.with_name("Paging.kt"), *folder.glob("Pag*.kt")]
+    classes = compile_kotlin(sources, classpath, tmp_path / "classes")
+    path = ":".join(map(str, [classes, *classpath, *kotlin_libraries()]))
+    assert run(JAVA, ["-cp", path, "io.github.mcadmobile.test.PagesKt"]).splitlines() == [
+        "[a, b], next 2",
+        "[c], next null",
+        "no more",
     ]
 
 

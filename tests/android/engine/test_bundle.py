@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,16 @@ def test_assets_become_a_verified_copy_once(probe, tiny, tmp_path):
     assert probe.ask("install", **{"from": tiny.directory}, bundle=installed) == {"name": "newer"}
     assert [path.name for path in installed.parent.iterdir()] == ["bundle"]
     assert not (installed / "large.onnx").exists()
+
+
+def test_a_bundle_is_installed_from_a_zip_file(probe, tiny, tmp_path):
+    packed = Path(shutil.make_archive(str(tmp_path / "bundle"), "zip", tiny.directory))
+    probe.ask("install", **{"from": packed}, bundle=tmp_path / "installed")
+    Bundle.load(tmp_path / "installed").verify()
+    with zipfile.ZipFile(packed, "w") as empty:
+        empty.writestr("other.json", "")
+    with pytest.raises(EngineError, match=r"bundle\.zip: bundle\.json"):
+        probe.ask("install", **{"from": packed}, bundle=tmp_path / "again")
 
 
 def test_an_installed_bundle_that_lost_a_file_is_copied_again(probe, tiny, tmp_path):

@@ -7,6 +7,7 @@ import io.github.mcadmobile.gallery.FakePhotoSearch
 import io.github.mcadmobile.gallery.FolderPhotos
 import io.github.mcadmobile.gallery.Indexing
 import io.github.mcadmobile.gallery.PhotoSearch
+import io.github.mcadmobile.kotlin.npuUnused
 import io.github.mcadmobile.kotlin.suspending
 import java.io.IOException
 import java.nio.file.Files
@@ -51,6 +52,7 @@ fun main(arguments: Array<String>) = runBlocking {
             { Files.newInputStream(bundle.resolve(it)) }, listOf(), FolderPhotos(photos), Held(gate), Computer(index)
         )
     )
+    val unused = async(Dispatchers.Unconfined) { search.npuUnused.first() }
     val suspending = search.suspending()
     val seen = suspending.index().first { it.done() == 1 }
     gate.countDown()
@@ -59,6 +61,7 @@ fun main(arguments: Array<String>) = runBlocking {
     val last = suspending.index().toList().last()
     println("then ${last.done()} of ${last.total()}, running: ${last.running()}")
     println("found ${suspending.search("a photo", 2).results().size} of ${search.photos()}")
+    println("npu: ${unused.await().run { "$tower: ${why.reason()}" }}")
     search.close()
 }
 

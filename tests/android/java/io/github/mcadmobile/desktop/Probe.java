@@ -93,7 +93,7 @@ final class Probe {
                 return PublicValues.of(Bundle.load(Paths.get(request.string("bundle")), false));
             case "install":
                 Path from = Paths.get(request.string("from"));
-                BundleInstaller.Source source = path -> Files.newInputStream(from.resolve(path));
+                BundleInstaller.Source source = Files.isDirectory(from) ? BundleInstaller.folder(from) : BundleInstaller.zip(from);
                 return JsonFields.of("name", BundleInstaller.install(source, Paths.get(request.string("bundle"))).name);
             case "json":
                 return BaseProbe.json(request);

@@ -7,17 +7,23 @@ import static org.junit.Assert.assertSame;
 import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 
+import android.app.Application;
 import android.content.ComponentCallbacks2;
+import android.content.Context;
 import android.net.Uri;
 import android.os.Build;
 import com.sun.management.ThreadMXBean;
+import io.github.mcadmobile.engine.Bundle;
+import io.github.mcadmobile.engine.BundleInstaller;
 import io.github.mcadmobile.engine.McadException;
 import io.github.mcadmobile.engine.SearchEngine;
 import io.github.mcadmobile.engine.photos.Photo;
 import io.github.mcadmobile.engine.towers.Ladder;
 import io.github.mcadmobile.gallery.Filter;
+import io.github.mcadmobile.gallery.FolderPhotos;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoLibrary;
+import io.github.mcadmobile.gallery.PhotoSearch;
 import io.github.mcadmobile.robolectric.AppTestCase;
 import io.github.mcadmobile.robolectric.FakeMediaStore;
 import java.io.File;
@@ -208,6 +214,37 @@ public final class LibraryTest extends AppTestCase {
         app().onLowMemory();
         assertNotSame(again, search().textTower());
         assertEquals(1, search().search("a house", 5, Filter.ALL).results().size());
+    }
+
+    /** An app whose bundle is elsewhere. */
+    private static final class OwnBundle extends Application implements BundleProvider {
+        private final List<String> asked = new ArrayList<>();
+
+        OwnBundle() {
+            attachBaseContext(app());
+        }
+
+        @Override
+        public Context getApplicationContext() {
+            return this;
+        }
+
+        @Override
+        public BundleInstaller.Source bundle() {
+            return path -> {
+                asked.add(path);
+                return getAssets().open("bundle/" + path);
+            };
+        }
+    }
+
+    @Test
+    public void anApplicationMayProvideTheBundle() throws IOException {
+        OwnBundle own = new OwnBundle();
+        try (PhotoSearch search = MediaSearch.open(own, "own-bundle", new FolderPhotos(app().getFilesDir().toPath()))) {
+            assertEquals(search().bundle().name, search.bundle().name);
+        }
+        assertTrue(own.asked.contains(Bundle.MANIFEST));
     }
 
     /** A bitmap of 48 MB, as a raw photo would be: neither JPEG nor PNG. */

@@ -2,6 +2,7 @@ package io.github.mcadmobile.engine;
 
 import io.github.mcadmobile.engine.base.Fsync;
 import java.io.FileNotFoundException;
+import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -14,15 +15,40 @@ import java.nio.file.StandardCopyOption;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.Set;
+import java.util.zip.ZipEntry;
+import java.util.zip.ZipFile;
 
 /**
  * Copies a bundle out of an APK's assets, where a runtime cannot open it. The copy is built beside its final place,
  * verified, flushed and renamed: if the phone is switched off meanwhile, the old bundle stays, or none.
  */
 public final class BundleInstaller {
-    /** Opens a bundle's files: from an APK's assets or a folder. */
+    /** Opens a bundle's files. FileNotFoundException or NoSuchFileException for a file that is not there. */
     public interface Source {
         InputStream open(String path) throws IOException;
+    }
+
+    /** A bundle in a folder, such as that of an asset pack. */
+    public static Source folder(Path folder) {
+        return path -> Files.newInputStream(folder.resolve(path));
+    }
+
+    /** A bundle in a zip file, with {@code bundle.json} at its top. */
+    public static Source zip(Path file) {
+        return path -> {
+            ZipFile zip = new ZipFile(file.toFile());
+            ZipEntry entry = zip.getEntry(path);
+            if (entry == null) {
+                zip.close();
+                throw new NoSuchFileException(file + ": " + path);
+            }
+            return new FilterInputStream(zip.getInputStream(entry)) {
+                @Override
+                public void close() throws IOException {
+                    zip.close();
+                }
+            };
+        };
     }
 
     /** Called when an installed bundle is about to be replaced. */

@@ -14,6 +14,7 @@ import android.os.Process;
 import android.system.ErrnoException;
 import android.system.Os;
 import android.util.Log;
+import io.github.mcadmobile.engine.BundleInstaller;
 import io.github.mcadmobile.engine.SearchEngine;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoLibrary;
@@ -25,7 +26,7 @@ import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
 /**
- * {@link PhotoSearch} over this phone's photos, with the bundle in the app's assets: one instance per process, shared
+ * {@link PhotoSearch} over this phone's photos, with the bundle in the app's assets or of a {@link BundleProvider}: one instance per process, shared
  * by screens, service and job, and the settings of when it indexes. Methods that read or write the user's choices
  * block: call only {@link #of}, {@link #open}, {@link #indexNow} and the intents on the main thread.
  */
@@ -81,8 +82,10 @@ public final class MediaSearch {
         } catch (ErrnoException error) {
             Log.w(TAG, error); // an NPU's rung will fail, and the next is used
         }
-        PhotoSearch search = PhotoSearch.open(new PhotoSearch.Setup(path -> context.getAssets().open("bundle/" + path),
-            Collections.singletonList(new File(libraries)), photos, new BitmapDecoder(), device));
+        BundleInstaller.Source bundle = context instanceof BundleProvider own
+            ? own.bundle() : path -> context.getAssets().open("bundle/" + path);
+        PhotoSearch search = PhotoSearch.open(new PhotoSearch.Setup(
+            bundle, Collections.singletonList(new File(libraries)), photos, new BitmapDecoder(), device));
         TowerRelease release = new TowerRelease(search);
         context.registerComponentCallbacks(release);
         search.onClose(() -> context.unregisterComponentCallbacks(release));
