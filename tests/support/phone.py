@@ -32,6 +32,7 @@ class FakePhone:
         self.unanswered: set[str] = set()
         self.chosen: set[str] | None = None
         self.access = True
+        self.places = True
         self.heat = 0
         self.counts_changes = False
         self._changes = 0
@@ -113,6 +114,7 @@ class FakePhone:
             "volumes": volumes,
             "whole": self.chosen is None,
             "access": self.access,
+            "places": self.places,
             "heat": self.heat,
             "state": str(self._changes) if self.counts_changes else "",
             "taken": self.taken,

@@ -367,7 +367,12 @@ def test_an_app_finds_photos_by_the_names_of_files_and_albums_and_by_place(
     phone.take(*names)
     gps = {1: "N", 2: (38.0, 42.0, 36.0), 3: "W", 4: (9.0, 8.0, 24.0)}
     with_coordinates(phone.folder / OWN / names[2], gps)
+    phone.change(places=False)
     app.index()
+    assert app.ask("search", words="portugal", k=4, by="WORDS")["paths"] == []
+    phone.change(places=True)  # the user turns them on
+    assert app.index()["added"] == 0
+    assert app.index()["opened"] == 0
     paths = {name: phone.path(name) for name in names}
 
     def found(words: str, **among: str) -> dict[str, Any]:

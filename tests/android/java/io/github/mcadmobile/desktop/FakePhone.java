@@ -6,8 +6,10 @@ import io.github.mcadmobile.engine.photos.Photo;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoLibrary;
+import java.io.ByteArrayInputStream;
 import java.io.FileNotFoundException;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -86,12 +88,28 @@ final class FakePhone implements PhotoLibrary {
             }
             for (JsonFields volume : document().objects("volumes")) {
                 if (MediaPath.volume(path).equals(volume.string("name"))) {
-                    return Files.newInputStream(Paths.get(volume.object("photos").string(
-                        path.substring(path.lastIndexOf('/') + 1))));
+                    Path photo = Paths.get(volume.object("photos").string(path.substring(path.lastIndexOf('/') + 1)));
+                    return hasPlaces() ? Files.newInputStream(photo) : withoutPlace(photo);
                 }
             }
             throw new FileNotFoundException(path);
         };
+    }
+
+    @Override
+    public boolean hasPlaces() {
+        try {
+            return document().flag("places");
+        } catch (IOException error) {
+            throw new IllegalStateException(error);
+        }
+    }
+
+    /** As Android gives it: without the tag of its coordinates, which is 0x8825. */
+    private static InputStream withoutPlace(Path photo) throws IOException {
+        String bytes = new String(Files.readAllBytes(photo), StandardCharsets.ISO_8859_1);
+        return new ByteArrayInputStream(
+            bytes.replaceAll("\\x25\\x88|\\x88\\x25", "\0\0").getBytes(StandardCharsets.ISO_8859_1));
     }
 
     /** A video is a JSON file: its length, and the photo that each ten seconds show. */

@@ -67,10 +67,8 @@ final class Access {
         }
     }
 
-    /** Before Android 10, photos tell where they were taken. */
     boolean hasPlaces() {
-        return Build.VERSION.SDK_INT < Build.VERSION_CODES.Q
-            || screen.checkSelfPermission(LOCATION) == PackageManager.PERMISSION_GRANTED;
+        return photos.hasPlaces();
     }
 
     void askForPlaces() {

@@ -119,6 +119,11 @@ final class ChosenPhotos implements PhotoLibrary {
     }
 
     @Override
+    public boolean hasPlaces() {
+        return all.hasPlaces();
+    }
+
+    @Override
     public void checkAccess() throws IOException {
         all.checkAccess();
     }

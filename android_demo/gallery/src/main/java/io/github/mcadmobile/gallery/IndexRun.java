@@ -207,6 +207,11 @@ public final class IndexRun {
             deleted = drop(index, listing, changes, movedPhotos);
         }
         libraryState.skipped(skipped, this::stamp, device.environment(), done < total);
+        if (engine.bundle.reader != null && done == total) {
+            boolean known = libraryState.hasPlaces() || added == total || !library.hasPlaces();
+            libraryState.places(library.hasPlaces()
+                && (known || new NewPlaces(index, engine, library).add(listing.items(), conditions)));
+        }
         return new Outcome(added, moved, deleted, skipped.size(), total - done, index.photos(), rebuilt);
     }
 

@@ -35,6 +35,8 @@ final class LibraryState {
     private Set<Long> unreadable = new HashSet<>();
     /** Those that did not decode, hashed with what decoded them. */
     private final Set<Long> undecodable = new HashSet<>();
+    /** Whether the last run knew where photos were taken. */
+    private boolean places;
     /** Whether {@code undecodable} has changed since it was saved. */
     private boolean learned;
 
@@ -59,6 +61,7 @@ final class LibraryState {
             if (fields.has("undecodable")) {
                 libraryState.undecodable.addAll(fields.list("undecodable", Long.class));
             }
+            libraryState.places = fields.has("places") && fields.flag("places");
         } catch (IOException missingOrTorn) {
             libraryState.versions.clear();
             libraryState.losses.clear();
@@ -108,6 +111,17 @@ final class LibraryState {
         return nowMs - since >= BELIEVED_AFTER_MS;
     }
 
+    boolean hasPlaces() {
+        return places;
+    }
+
+    void places(boolean known) throws IOException {
+        if (known != places) {
+            places = known;
+            save();
+        }
+    }
+
     /** Whether the last run skipped this state of a photo. */
     boolean isUnreadable(PhotoLibrary.Item item, int stamp) throws McadException {
         return unreadable.contains(state(item, stamp));
@@ -154,7 +168,7 @@ final class LibraryState {
     private void save() throws McadException {
         Map<String, Object> document =
             JsonFields.of("versions", versions, "losses", losses, "unreadable", new ArrayList<Object>(unreadable),
-                "undecodable", new ArrayList<Object>(undecodable));
+                "undecodable", new ArrayList<Object>(undecodable), "places", places);
         AtomicFile.write(file, JsonFields.write(document).getBytes(StandardCharsets.UTF_8));
     }
 }

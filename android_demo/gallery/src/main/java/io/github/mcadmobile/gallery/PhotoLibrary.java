@@ -86,6 +86,11 @@ public interface PhotoLibrary {
         return paths.stream().collect(Collectors.toMap(path -> path, path -> path));
     }
 
+    /** Whether {@link #open} gives files with where they were taken. */
+    default boolean hasPlaces() {
+        return true;
+    }
+
     /** Throw IOException if access to photos was revoked: a photo that cannot be opened may then be whole. */
     void checkAccess() throws IOException;
 }

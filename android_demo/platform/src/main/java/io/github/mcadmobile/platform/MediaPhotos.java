@@ -301,9 +301,13 @@ public final class MediaPhotos implements PhotoLibrary {
     @Override
     public PhotoDecoder.Source open(String path) {
         Uri uri = Uri.parse(MediaPath.uri(path));
-        // Otherwise Android 10 and later leave out where a photo was taken.
-        boolean whole = HAS_VOLUMES && context.checkSelfPermission(LOCATION) == PackageManager.PERMISSION_GRANTED;
-        return source(whole ? MediaStore.setRequireOriginal(uri) : uri);
+        return source(HAS_VOLUMES && hasPlaces() ? MediaStore.setRequireOriginal(uri) : uri);
+    }
+
+    /** Without a permission, Android 10 and later leave out where a photo was taken. */
+    @Override
+    public boolean hasPlaces() {
+        return !HAS_VOLUMES || context.checkSelfPermission(LOCATION) == PackageManager.PERMISSION_GRANTED;
     }
 
     @Override
