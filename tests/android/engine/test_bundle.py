@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from PIL import Image, ImageOps
 from mcad_mobile.engine.bundle import TOWERS, Bundle, FileRecord, Parity, TargetFacts, Tower
 from mcad_mobile.engine.towers.onnx import saturates
 from mcad_mobile.errors import BundleError
-from tests.support.probe import EngineError, variant
+from tests.support.probe import EngineError, Probe, variant
 from tests.support.tiny_bundle import AGREEMENTS, make_tiny_bundle, off_by
 
 
@@ -307,6 +308,31 @@ def test_an_npus_binary_runs_by_onnx_runtimes_plug_in(probe, snapdragon, tower):
     )
     assert (found["provider"], found["skipped"]) == ("QNN", [])
     assert found["cosine"] > 0.9999
+
+
+def test_a_plug_in_that_offers_no_npu_costs_one_rung(java_classes, tiny, tmp_path):
+    code = """
+        void *CreateEpFactories(void *a, void *b, void *c, void *d, long most, long *count) {
+            *count = 0;
+            return 0;
+        }
+        void *ReleaseEpFactory(void *factory) { return 0; }
+    """
+    plug_in = tmp_path / "libonnxruntime_providers_qnn.so"
+    compiler = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(plug_in)]
+    subprocess.run(compiler, input=code, text=True, check=True, timeout=60)
+    (tmp_path / "libQnnHtp.so").touch()
+    (rung,) = tiny.image.rungs
+    image = replace(tiny.image, rungs=(replace(rung, runtime="qnn"), rung))
+    directory = variant(tiny, tmp_path / "bundle", image=image)
+    probe = Probe(java_classes, tmp_path)  # its own: a process registers a plug-in once
+    try:
+        found = probe.ask("choose_rung", bundle=directory, tower="image", libraries=tmp_path)
+    finally:
+        probe.close()
+    assert found["provider"] == "CPU"
+    why, detail = found["skipped"][0]
+    assert (why, "offers no NPU" in detail) == ("FAILED", True), detail
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,9 @@ final class OnnxTower extends Tower {
                 environment.registerExecutionProviderLibrary(NAME, plugIn.getPath());
                 devices = devices(environment);
             }
+            if (devices.isEmpty()) {
+                throw new OrtException(plugIn + " offers no NPU");
+            }
             return devices;
         }
 
