@@ -207,21 +207,24 @@ static void replace_least(float *heap, size_t count, float number) {
 /* Set `rows`, with room for `room`, at least k, to the rows of the k largest worths and of as many as fit that tie with
  * the least of these, ascending, and `found` to their worths. Return how many; -1 without memory. */
 int64_t mcad_words_rank(const WordRanking *r, size_t k, size_t room, uint32_t *rows, float *found) {
-    float *heap = calloc(k + 1, sizeof *heap), worths[ROWS];
-    size_t count = 0, ties = room;
+    size_t blocks = (r->end - r->first) / ROWS + 1, count = 0, ties = room;
+    float *heap = calloc(k + 1 + blocks, sizeof *heap), worths[ROWS];
     if (!heap) return -1;
-    for (size_t row = r->first, end; row < r->end; row = end) {
+    float *most = heap + k + 1; /* of each block */
+    for (size_t row = r->first, end; row < r->end; row = end, most++) {
         end = row + ROWS < r->end ? row + ROWS : r->end;
         if (!row_worths(r, row, end - row, worths)) continue;
-        for (size_t i = row; i < end; i++)
+        for (size_t i = row; i < end; i++) {
+            if (worths[i - row] > *most) *most = worths[i - row];
             if (worths[i - row] > heap[0] && passes(r, i)) replace_least(heap, k, worths[i - row]);
+        }
     }
     float least = heap[0];
     for (size_t i = 0; i < k; i++) ties -= heap[i] > least;
-    free(heap);
-    for (size_t row = r->first, end; row < r->end; row = end) {
+    most = heap + k + 1;
+    for (size_t row = r->first, end; row < r->end; row = end, most++) {
         end = row + ROWS < r->end ? row + ROWS : r->end;
-        if (!row_worths(r, row, end - row, worths)) continue;
+        if (*most <= 0 || *most < least || (*most == least && !ties) || !row_worths(r, row, end - row, worths)) continue;
         for (size_t i = row; i < end; i++) {
             float worth = worths[i - row];
             if (worth < least || worth <= 0 || (worth == least && !ties) || !passes(r, i)) continue;
@@ -230,6 +233,7 @@ int64_t mcad_words_rank(const WordRanking *r, size_t k, size_t room, uint32_t *r
             found[count++] = worth;
         }
     }
+    free(heap);
     return (int64_t)count;
 }
 
