@@ -1,14 +1,15 @@
-"""Measure Recall@K of the default student and its cpu bundle.
+"""Measure Recall@K of the default student, or of another of ours, and its cpu bundle.
 
     python -m benchmarks.recall --data flickr8k --objects objects200 --coco coco_more \\
-        --bundle build/cpu
+        --bundle build/cpu [--student mcad-o]
 
 Uses Flickr8k's test split, and its first 200 photos, which CI repeats in seconds: fewer photos are
 easier to tell apart, so their recall is higher. Then photos of 200 things, named by ImageNet's
 number of their class and searched by name, with whole and cut embeddings; words for groups of
 things, searched among both; words of captions; and photos of COCO. For comparison, the
 classifiers that taught the student name the same things.
-Writes benchmarks/results/recall.json, from which `make docs` makes the tables of the model card.
+Writes recall.json or, for another student, recall_STUDENT.json to benchmarks/results, from which
+`make docs` makes the tables of the model cards.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from mcad_mobile.recall import (
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.student import Student
 
-RESULT = Path(__file__).parent / "results" / "recall.json"
+RESULTS = Path(__file__).parent / "results"
 PHOTOS = 200
 TOOLS = ("numpy", "torch", "onnxruntime")
 DIMS = (256, 128, 64)
@@ -70,9 +71,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("data", "objects", "coco", "bundle"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--student")
     given = parser.parse_args()
     test, things = load_captions(given.data, "test"), load_captions(given.objects, "test")
-    student, engine = load_student(), SearchEngine(Bundle.load(given.bundle), runtime="onnx")
+    student = load_student(given.student)
+    engine = SearchEngine(Bundle.load(given.bundle), runtime="onnx")
 
     def embed_float(photos: list[CaptionedPhoto]) -> EmbeddedPairs:
         return embed_by_student(student, photos, _progress)
@@ -81,7 +84,7 @@ def main() -> None:
         return embed(photos, engine.embed_photo, engine.embed_text, _progress)
 
     whole, named = embed_float(test), embed_float(things)
-    grouped, probabilities = right_for_words(test, things), classify([*test, *things])
+    grouped = right_for_words(test, things)
     result = {
         **provenance(tool_versions(TOOLS)),
         "student": student.sha256,
@@ -100,14 +103,19 @@ def main() -> None:
         },
         "groups": by_group(named, things),
         "words": by_word(student, np.concatenate([whole.images, named.images]), grouped),
-        "classifiers": {
-            "things": name_by_class(probabilities[len(test) :], things).to_json(),
-            "words": by_class(probabilities, grouped),
-        },
         "caption_words": by_word(student, whole.images, right_for_caption_words(test)),
         "coco": embed_8_bit(load_captions(given.coco, "train")).retrieval().to_json(),
     }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    name = "recall"
+    if given.student:
+        name += f"_{student.name}"
+    else:
+        probabilities = classify([*test, *things])
+        result["classifiers"] = {
+            "things": name_by_class(probabilities[len(test) :], things).to_json(),
+            "words": by_class(probabilities, grouped),
+        }
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     print(json.dumps(result, indent=2))
 
 
@@ -234,9 +242,10 @@ def widths_table(result: dict[str, Any]) -> str:
     for dim, row in result["widths"].items():
         ways = (_three(row["things"][way]) for way in ("image_to_text", "text_to_image"))
         lines.append(f"| {dim} | {row['flickr8k']['mean_recall']:.1f} | {' | '.join(ways)} |")
-    bound = result["classifiers"]["things"]
-    ways = (_three(bound[way]) for way in ("image_to_text", "text_to_image"))
-    lines.append(f"| the classifiers that taught it | | {' | '.join(ways)} |")
+    if "classifiers" in result:
+        bound = result["classifiers"]["things"]
+        ways = (_three(bound[way]) for way in ("image_to_text", "text_to_image"))
+        lines.append(f"| the classifiers that taught it | | {' | '.join(ways)} |")
     return "\n".join(lines)
 
 

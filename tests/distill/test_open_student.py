@@ -19,6 +19,9 @@ KNOWN = {
     "vocab.txt",
     "imagenet_names.txt",
     "scenes.txt",
+    "en.toml",
+    "imagenet_synset_to_lemma.txt",
+    "imagenet_synset_to_definition.txt",
 }
 
 
