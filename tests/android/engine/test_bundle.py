@@ -218,6 +218,25 @@ def test_an_installed_bundle_that_lost_a_file_is_copied_again(probe, tiny, tmp_p
     Bundle.load(installed).verify()
 
 
+def test_a_phone_keeps_no_binary_of_another_chip(probe, tiny, tmp_path):
+    (rung,) = tiny.image.rungs
+    source = tmp_path / "source"
+    rungs = []
+    for name in ("SM8550", "SM8650"):
+        path = source / name / "npu.onnx"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(name.encode())
+        files, chip = (FileRecord.of(source, path),), TargetFacts(name, 1, 73, name)
+        rungs.append(replace(rung, runtime="qnn", files=files, chip=chip))
+    variant(tiny, source, image=replace(tiny.image, rungs=(*rungs, rung)))
+    for chip, kept in (("SM8650-AC", "01"), ("SM8650-AC", "01"), ("MT6989", "00"), ("", "11")):
+        installed = tmp_path / f"installed{chip}"
+        probe.ask("install", **{"from": source}, bundle=installed, chip=chip)
+        assert [(installed / record.path).is_file() for r in rungs for record in r.files] == [
+            here == "1" for here in kept
+        ]
+
+
 def test_a_phone_searches_without_an_npus_files_that_another_chips_phones_got(
     probe, tiny, tmp_path
 ):

@@ -94,7 +94,11 @@ final class Probe {
             case "install":
                 Path from = Paths.get(request.string("from"));
                 BundleInstaller.Source source = Files.isDirectory(from) ? BundleInstaller.folder(from) : BundleInstaller.zip(from);
-                return JsonFields.of("name", BundleInstaller.install(source, Paths.get(request.string("bundle"))).name);
+                Path into = Paths.get(request.string("bundle"));
+                return JsonFields.of("name", request.has("chip")
+                    ? BundleInstaller.install(source, into, (other, old) -> BundleInstaller.deleteTree(old),
+                        request.string("chip")).name
+                    : BundleInstaller.install(source, into).name);
             case "json":
                 return BaseProbe.json(request);
             case "orientation":

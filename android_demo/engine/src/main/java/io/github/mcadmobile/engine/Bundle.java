@@ -18,6 +18,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /** An exported bundle: a directory with bundle.json (schema mcad-bundle/1) and the files that a search needs. */
@@ -71,6 +72,15 @@ public final class Bundle {
      */
     public record Rung(String runtime, String precision, List<FileRecord> files, List<TensorSpec> inputs,
             List<TensorSpec> outputs, int totalNodes, FileRecord expected, double parity, List<String> chips) {
+        /** Whether its binary cannot run on {@code chip}, empty if unknown. Variants have a suffix: SM8650-AC. */
+        public boolean isForOtherThan(String chip) {
+            boolean known = runtime.equals("qnn") && !chip.isEmpty() && !chips.isEmpty();
+            for (String one : chips) {
+                known &= !chip.split("-")[0].equalsIgnoreCase(one.split("-")[0]);
+            }
+            return known;
+        }
+
         public long bytes() {
             long sum = 0;
             for (FileRecord file : files) {
@@ -220,6 +230,11 @@ public final class Bundle {
 
     /** All files that bundle.json names, but not the weights' licence; a file named twice appears twice. */
     public List<FileRecord> files() {
+        return files(rung -> true);
+    }
+
+    /** As above, without the files of the other rungs. */
+    List<FileRecord> files(Predicate<Rung> wanted) {
         List<FileRecord> found = new ArrayList<>();
         found.add(tokenizer.file());
         found.add(tokenTable.file());
@@ -232,7 +247,9 @@ public final class Bundle {
         }
         for (Tower tower : towers()) {
             for (Rung rung : tower.rungs()) {
-                found.addAll(rung.files());
+                if (wanted.test(rung)) {
+                    found.addAll(rung.files());
+                }
                 found.add(rung.expected());
             }
             found.addAll(tower.golden().inputs().values());
@@ -263,13 +280,7 @@ public final class Bundle {
     }
 
     private List<FileRecord> filesHere() {
-        List<FileRecord> found = files();
-        for (Rung rung : npuRungs()) {
-            if (!isHere(rung)) {
-                found.removeAll(rung.files());
-            }
-        }
-        return found;
+        return files(rung -> !rung.runtime().equals("qnn") || isHere(rung));
     }
 
     /** Compare every file with its checksum. McadException names the first mismatch. */

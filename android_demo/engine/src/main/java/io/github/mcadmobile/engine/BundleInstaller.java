@@ -68,19 +68,19 @@ public final class BundleInstaller {
      * <p>Checksums are compared after copying, not at every start. McadException if it cannot be copied.
      */
     public static Bundle install(Source source, Path directory) throws McadException {
-        return install(source, directory, (other, old) -> deleteTree(old));
+        return install(source, directory, (other, old) -> deleteTree(old), "");
     }
 
-    /** As above; {@code replaced} removes the old bundle. */
-    public static Bundle install(Source source, Path directory, Replaced replaced) throws McadException {
+    /** As above, without an NPU's files for other chips than {@code chip}; {@code replaced} removes the old bundle. */
+    public static Bundle install(Source source, Path directory, Replaced replaced, String chip) throws McadException {
         try {
-            return installed(source, directory, replaced);
+            return installed(source, directory, replaced, chip);
         } catch (IOException error) {
             throw McadException.of(McadException.Kind.BUNDLE, error);
         }
     }
 
-    private static Bundle installed(Source source, Path directory, Replaced replaced) throws IOException {
+    private static Bundle installed(Source source, Path directory, Replaced replaced, String chip) throws IOException {
         byte[] manifest;
         try (InputStream in = source.open(Bundle.MANIFEST)) {
             manifest = readAll(in);
@@ -89,7 +89,7 @@ public final class BundleInstaller {
         if (Files.isRegularFile(installed) && Arrays.equals(Files.readAllBytes(installed), manifest)) {
             try {
                 Bundle bundle = Bundle.load(directory, false);
-                if (!hasMore(source, bundle)) {
+                if (!hasMore(source, bundle, chip)) {
                     return bundle;
                 }
             } catch (McadException incomplete) {
@@ -101,7 +101,7 @@ public final class BundleInstaller {
         Files.createDirectories(partial);
         try {
             Files.write(partial.resolve(Bundle.MANIFEST), manifest);
-            copyFiles(source, manifest, partial);
+            copyFiles(source, manifest, partial, chip);
             Bundle bundle = Bundle.load(partial, true);
             syncTree(partial);
             if (Files.exists(directory)) {
@@ -117,9 +117,9 @@ public final class BundleInstaller {
     }
 
     /** Whether the app now has an NPU's files that it did not have when the bundle was copied. */
-    private static boolean hasMore(Source source, Bundle bundle) {
+    private static boolean hasMore(Source source, Bundle bundle, String chip) {
         for (Bundle.Rung rung : bundle.npuRungs()) {
-            if (!bundle.isHere(rung)) {
+            if (!bundle.isHere(rung) && !rung.isForOtherThan(chip)) {
                 try (InputStream there = source.open(rung.files().get(0).path())) {
                     return true;
                 } catch (IOException missing) {
@@ -130,11 +130,11 @@ public final class BundleInstaller {
         return false;
     }
 
-    private static void copyFiles(Source source, byte[] manifest, Path partial) throws IOException {
+    private static void copyFiles(Source source, byte[] manifest, Path partial, String chip) throws IOException {
         Bundle bundle = Bundle.parse(partial, new String(manifest, StandardCharsets.UTF_8));
         Set<Bundle.FileRecord> mayBeMissing = new HashSet<>();
         bundle.npuRungs().forEach(rung -> mayBeMissing.addAll(rung.files()));
-        for (Bundle.FileRecord file : bundle.files()) {
+        for (Bundle.FileRecord file : bundle.files(rung -> !rung.isForOtherThan(chip))) {
             Path to = bundle.path(file);
             Files.createDirectories(to.getParent());
             try (InputStream in = source.open(file.path()); OutputStream out = Files.newOutputStream(to)) {

@@ -62,7 +62,8 @@ final class InstalledStudents {
     /** This app's student, its bundle copied (megabytes) to where a runtime can open it. */
     synchronized Student own() throws IOException {
         if (own == null) {
-            Bundle bundle = BundleInstaller.install(setup.bundle(), path(BUNDLE), this::replaced);
+            Bundle bundle = BundleInstaller.install(
+                setup.bundle(), path(BUNDLE), this::replaced, setup.device().chip());
             Student student = student(bundle, RUNGS);
             previous = openPrevious(student);
             if (previous != null) {

@@ -104,15 +104,6 @@ public final class Ladder {
         npuListener = listener;
     }
 
-    /** Whether a rung's binary cannot run here. Variants of a chip have a suffix: SM8650-AC. */
-    private boolean isForOtherChip(Step step) {
-        boolean known = step.provider() == Tower.Provider.QNN && !chip.isEmpty() && !step.rung().chips().isEmpty();
-        for (String one : step.rung().chips()) {
-            known &= !chip.split("-")[0].equalsIgnoreCase(one.split("-")[0]);
-        }
-        return known;
-    }
-
     /** Choose and load a rung of a {@link Bundle#tower}. McadException with every reason if no rung runs. */
     public LoadedRung chooseRung(String tower) throws IOException {
         List<Skipped> skipped = new ArrayList<>();
@@ -129,7 +120,7 @@ public final class Ladder {
                         "LiteRT has no fast CPU kernels for 16-bit activations"));
                     continue;
                 }
-                if (isForOtherChip(step)) {
+                if (rung.isForOtherThan(chip)) {
                     skipped.add(new Skipped(step, Reason.OTHER_CHIP,
                         "it is compiled for " + step.rung().chips().get(0) + ", and this phone has " + chip));
                     continue;
