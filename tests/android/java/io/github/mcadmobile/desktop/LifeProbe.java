@@ -67,7 +67,7 @@ final class LifeProbe {
             synchronized (heard) {
                 heard.add(JsonFields.of("running", state.running(), "resting", state.resting(),
                     "changing", state.changing(), "done", state.done(), "total", state.total(), "per_minute",
-                    state.perMinute()));
+                    state.perMinute(), "read", state.read(), "to_read", state.toRead()));
             }
         });
     }
@@ -663,7 +663,7 @@ final class LifeProbe {
         }
         IndexRun.Outcome outcome = ended.get();
         return JsonFields.of("added", outcome.added(), "moved", outcome.moved(), "deleted", outcome.deleted(), "skipped",
-            outcome.skipped(), "left", outcome.left(), "photos", outcome.photos(), "rebuilt", outcome.rebuilt(),
+            outcome.skipped(), "left", outcome.left(), "unread", outcome.unread(), "photos", outcome.photos(), "rebuilt", outcome.rebuilt(),
             "opened", phone.opened.get(), "searchable", search.photos());
     }
 
@@ -682,7 +682,7 @@ final class LifeProbe {
             phone.asked.get(), "running", state.running(), "changing", state.changing(), "counted",
             state.isCounted(), "done", state.done(), "total",
             state.total(), "left", state.left(), "skipped", state.skipped(), "rebuilt", state.rebuilt(), "failure",
-            state.failure() == null ? null : state.failure().name());
+            state.failure() == null ? null : state.failure().name(), "read", state.read(), "to_read", state.toRead());
     }
 
     private static Object found(SearchEngine.Found found) {

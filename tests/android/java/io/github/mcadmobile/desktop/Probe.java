@@ -275,7 +275,7 @@ final class Probe {
                 PhotoDecoder.Source source = () -> Files.newInputStream(Paths.get(path));
                 List<Object> lines = new ArrayList<>();
                 try (Photo photo = decoder.decode(source, Reader.AT_LEAST)) {
-                    for (PhotoWords.Line line : reader.read(photo)) {
+                    for (PhotoWords.Line line : reader.read(Reader.upright(photo))) {
                         lines.add(List.of(line.text(), line.box()));
                     }
                 }

@@ -8,8 +8,8 @@ import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.engine.index.PassingRows;
 import io.github.mcadmobile.engine.index.PhotoIndex;
 import io.github.mcadmobile.engine.photos.Exif;
-import io.github.mcadmobile.engine.photos.Photo;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
+import io.github.mcadmobile.engine.photos.Resize;
 import io.github.mcadmobile.engine.reading.Detector;
 import io.github.mcadmobile.engine.reading.PixelTower;
 import io.github.mcadmobile.engine.reading.Reader;
@@ -179,8 +179,8 @@ public final class SearchEngine implements AutoCloseable {
         return new PhotoWords(List.of(), at == null ? List.of() : places.near(at[0], at[1]), false);
     }
 
-    /** The text in a photo, line by line, as it is read. McadException if the bundle has no reader. */
-    public List<PhotoWords.Line> readText(Photo photo) throws IOException {
+    /** The text in a photo of {@link Reader#upright}, line by line. McadException if the bundle has no reader. */
+    public List<PhotoWords.Line> readText(Resize.Rgb photo) throws IOException {
         return reader().read(photo);
     }
 

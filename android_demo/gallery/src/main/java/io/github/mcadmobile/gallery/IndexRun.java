@@ -6,8 +6,11 @@ import io.github.mcadmobile.engine.base.Vectors;
 import io.github.mcadmobile.engine.index.IndexWriter;
 import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.engine.index.PhotoIndex;
+import io.github.mcadmobile.engine.photos.Photo;
 import io.github.mcadmobile.engine.photos.PhotoBytes;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
+import io.github.mcadmobile.engine.photos.Resize;
+import io.github.mcadmobile.engine.reading.Reader;
 import io.github.mcadmobile.engine.words.PhotoWords;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -21,10 +24,11 @@ import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.concurrent.TimeoutException;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Updates an index to match a phone's photos: adds new photos, embeds changed ones again, follows moved ones, drops
- * deleted ones. A photo that is not visible is not taken as deleted: an empty listing, an unmounted volume or access to
+ * deleted ones; then reads the text in photos, if the bundle can. A photo that is not visible is not taken as deleted: an empty listing, an unmounted volume or access to
  * selected photos only drops nothing, and {@link LibraryState} confirms large losses. Commits batch by batch, so a run
  * that is stopped or killed loses at most one batch, and the next run continues from there.
  */
@@ -33,6 +37,10 @@ public final class IndexRun {
     public static final int BATCH = 64;
 
     private static final int SAMPLE = 6;
+    /** Between commits of texts: the first, the second, all others. */
+    private static final long[] COMMIT_NS = {2_000_000_000L, 5_000_000_000L, 20_000_000_000L};
+    /** Times what the last commit took, as it writes a segment's words anew. */
+    private static final int LEAST_WAIT = 10;
     private static final int MOST_MOMENTS = 32;
     private static final long BETWEEN_MS = 10_000;
     private static final long MOST_NS = 120_000_000_000L;
@@ -53,6 +61,9 @@ public final class IndexRun {
         /** Called with the listing before the first photo is processed. */
         default void listed(PhotoLibrary.Listing listing) throws IOException {}
 
+        /** Receives, once all photos are embedded, how many were read, after each. */
+        default void read(int done, int total) throws IOException {}
+
         /** Called before the first photo, if a new index has replaced a damaged one. */
         default void rebuilt() {}
 
@@ -63,12 +74,12 @@ public final class IndexRun {
     /**
      * The outcome of a run. {@code moved}: photos found under another path. {@code skipped}: photos that cannot be read
      * or decoded, that killed the process, or whose decoder hung. {@code left}: photos that a stopped run did not
-     * reach. {@code rebuilt}: the index was damaged, so all photos are indexed again.
+     * reach; {@code unread}: those whose text it did not. {@code rebuilt}: the index was damaged, so all photos are indexed again.
      */
     public record Outcome(
-            int added, int moved, int deleted, int skipped, int left, int photos, boolean rebuilt) {
+            int added, int moved, int deleted, int skipped, int left, int unread, int photos, boolean rebuilt) {
         public boolean finished() {
-            return left == 0;
+            return left == 0 && unread == 0;
         }
     }
 
@@ -212,7 +223,89 @@ public final class IndexRun {
             libraryState.places(library.hasPlaces()
                 && (known || new NewPlaces(index, engine, library).add(listing.items(), conditions)));
         }
-        return new Outcome(added, moved, deleted, skipped.size(), total - done, index.photos(), rebuilt);
+        int unread = engine.bundle.reader == null ? 0 : readTexts(index, listing.items(), conditions, progress);
+        return new Outcome(added, moved, deleted, skipped.size(), total - done, unread, index.photos(), rebuilt);
+    }
+
+    /** Read the text in photos where that was not done, and commit by time; how many are left. */
+    private int readTexts(PhotoIndex index, List<PhotoLibrary.Item> listed, Conditions conditions, Progress progress)
+            throws IOException {
+        List<PhotoLibrary.Item> unread = new ArrayList<>();
+        for (PhotoLibrary.Item item : listed) {
+            if (!item.isVideo() && !crashes.isExcluded(item) && index.isUnread(item.path(), stamp(item))) {
+                unread.add(item);
+            }
+        }
+        if (unread.isEmpty() || conditions.isStopped()) {
+            return unread.size();
+        }
+        engine.closeImageTower(); // memory for what reads
+        int done = 0;
+        Map<String, PhotoWords> pending = new HashMap<>();
+        try {
+            engine.reader();
+            progress.read(0, unread.size());
+            int commits = 0;
+            long committedNs = System.nanoTime();
+            long waitNs = COMMIT_NS[0];
+            for (PhotoLibrary.Item item : unread) {
+                restIfHot(conditions, progress);
+                if (conditions.isStopped()) {
+                    break;
+                }
+                PhotoWords words = words(item);
+                if (words != null) {
+                    pending.put(item.path(), words);
+                }
+                progress.read(++done, unread.size());
+                long nowNs = System.nanoTime();
+                if (nowNs - committedNs >= waitNs) {
+                    commit(index, pending);
+                    committedNs = System.nanoTime();
+                    commits = Math.min(commits + 1, COMMIT_NS.length - 1);
+                    waitNs = Math.max(COMMIT_NS[commits], LEAST_WAIT * (committedNs - nowNs));
+                    progress.committed(index.photos());
+                }
+            }
+        } finally {
+            engine.closeReader();
+            commit(index, pending); // also after a failure: keep what was read
+        }
+        progress.committed(index.photos());
+        return unread.size() - done;
+    }
+
+    private static void commit(PhotoIndex index, Map<String, PhotoWords> read) throws IOException {
+        try (IndexWriter writer = index.writer()) {
+            for (Map.Entry<String, PhotoWords> photo : read.entrySet()) {
+                writer.setWords(photo.getKey(), photo.getValue());
+            }
+            writer.commit();
+        }
+        read.clear();
+    }
+
+    /** The words of a photo, without lines if it cannot be decoded; null if its file is out of reach. */
+    private @Nullable PhotoWords words(PhotoLibrary.Item item) throws IOException {
+        PhotoDecoder.Source source;
+        try {
+            source = PhotoBytes.of(library.open(item.path()), item.bytes());
+        } catch (IOException unreadable) {
+            library.checkAccess();
+            return null;
+        }
+        Resize.Rgb photo = decode(item, () -> {
+            try (Photo decoded = decoder.decode(source, Reader.AT_LEAST)) {
+                return Reader.upright(decoded);
+            }
+        });
+        List<PhotoWords.Line> lines = List.of();
+        try {
+            lines = photo == null ? lines : engine.readText(photo);
+        } catch (OutOfMemoryError tooMuch) {
+            // As a photo that does not decode: it is tried again when its file changes.
+        }
+        return new PhotoWords(lines, engine.wordsOf(source).places(), true);
     }
 
     /** If the phone is hot, wait until it is cool or the run should stop. */

@@ -73,8 +73,8 @@ final class Indexer {
             IndexRun.Outcome outcome;
             do {
                 outcome = newRun(engine).run(damaged, watch, watch);
-                if (outcome.finished() && studentSwitch.isComplete()) {
-                    switchStudent.run();
+                if (outcome.left() == 0) {
+                    watch.switchIfComplete();
                 }
             } while (runLock.beginNextPass());
             return outcome;
@@ -201,6 +201,13 @@ final class Indexer {
             return runLock.isStopped();
         }
 
+        /** After a run over all photos. */
+        private void switchIfComplete() throws IOException {
+            if (studentSwitch.isComplete()) {
+                switchStudent.run();
+            }
+        }
+
         /** Stop the run for good, even if it is wanted again later. */
         private void stopUnlessWanted() {
             if (!wanted.getAsBoolean()) {
@@ -219,6 +226,16 @@ final class Indexer {
             imageTower = engine.loadedImageTower() == null ? imageTower : engine.loadedImageTower();
             throughput.done(System.nanoTime());
             report(state.at(done, all, throughput.perMinute()), false);
+        }
+
+        @Override
+        public void read(int done, int all) throws IOException {
+            if (done == 0) {
+                switchIfComplete();
+                throughput.rested();
+            }
+            throughput.done(System.nanoTime());
+            report(state.reading(done, all, throughput.perMinute()), false);
         }
 
         @Override

@@ -347,7 +347,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
      */
     public boolean awaitIndexing() throws InterruptedException {
         indexer.join();
-        return indexer.state().left() > 0;
+        return indexer.state().left() > 0 || indexer.state().unread() > 0;
     }
 
     /** Stop an active run after the current photo; its batch is committed. */

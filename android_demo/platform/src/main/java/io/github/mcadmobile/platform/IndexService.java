@@ -206,11 +206,14 @@ public final class IndexService extends Service {
 
     private Notification notification() {
         Indexing state = search.indexing();
+        boolean reads = state.toRead() > 0;
+        int done = reads ? state.read() : state.done();
+        int total = reads ? state.toRead() : state.total();
         Notification.Builder builder = new Notification.Builder(this, CHANNEL)
             .setSmallIcon(android.R.drawable.stat_notify_sync)
             .setContentTitle(getApplicationInfo().loadLabel(getPackageManager()))
-            .setContentText("Indexing photos" + (state.isCounted() ? ": " + state.done() + " / " + state.total() : ""))
-            .setProgress(Math.max(state.total(), 0), Math.max(state.done(), 0), !state.isCounted())
+            .setContentText((reads ? "Reading text" : "Indexing photos") + (total >= 0 ? ": " + done + " / " + total : ""))
+            .setProgress(Math.max(total, 0), Math.max(done, 0), total < 0)
             .setOngoing(true);
         if (getApplication() instanceof IndexingNotice words) {
             words.word(builder, state);

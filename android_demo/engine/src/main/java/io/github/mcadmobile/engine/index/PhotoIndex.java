@@ -215,6 +215,18 @@ public final class PhotoIndex implements Closeable {
         return null;
     }
 
+    /** Whether the index has a photo of this path and stamp whose text was not read. */
+    public synchronized boolean isUnread(String path, int stamp) throws IOException {
+        byte[] raw = PathBytes.of(path);
+        for (LiveSegment live : segments) {
+            int row = live.segment().paths.find(raw);
+            if (row >= 0 && !live.isDeleted(row)) {
+                return live.segment().stamps.get(2 * row) == stamp && (live.words() == null || !live.words().isRead(row));
+            }
+        }
+        return false;
+    }
+
     /** From now on, the words of names come from these, not from paths. */
     public void nameBy(Names source) {
         names = source;

@@ -120,6 +120,12 @@ final class WordsFile implements Closeable {
         return out.toByteArray();
     }
 
+    /** Whether the text of a photo was read. */
+    boolean isRead(int row) throws IOException {
+        file.checkSize();
+        return (map.get(HEAD + row / 8) >> row % 8 & 1) != 0;
+    }
+
     /** What is known of photos. */
     List<PhotoWords> photos(int... rows) throws IOException {
         file.checkSize();

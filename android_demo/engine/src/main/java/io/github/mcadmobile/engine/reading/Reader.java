@@ -32,9 +32,8 @@ public final class Reader {
         this.recognizer = recognizer;
     }
 
-    /** The lines of a photo in the order in which they are read, without those that are probably none. */
-    public List<Line> read(Photo photo) throws IOException {
-        Rgb image = upright(photo);
+    /** The lines of an upright photo in the order in which they are read, without those that are probably none. */
+    public List<Line> read(Rgb image) throws IOException {
         int[][] usual = {{0, 2}, {1, 3}}; // quarters of a turn of lines, as lines lie
         List<Line> lines = new ArrayList<>();
         for (float[] corners : detector.find(image)) {
@@ -66,7 +65,8 @@ public final class Reader {
         return inOrder(lines);
     }
 
-    private static Rgb upright(Photo photo) throws McadException {
+    /** A photo as it is read: upright, and not too large for memory. */
+    public static Rgb upright(Photo photo) throws McadException {
         double scale = Math.min(1, Math.sqrt(MOST_PIXELS / photo.width() / photo.height()));
         int width = (int) Math.max(photo.width() * scale, 1);
         int height = (int) Math.max(photo.height() * scale, 1);
