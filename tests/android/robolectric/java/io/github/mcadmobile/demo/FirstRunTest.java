@@ -27,6 +27,8 @@ import java.io.IOException;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import org.junit.Test;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.android.controller.ServiceController;
@@ -80,7 +82,7 @@ public final class FirstRunTest extends AppTestCase {
         waitFor("the tiles", () -> grid.getChildCount() == PHOTOS.length);
         waitFor("a thumbnail", () -> ((ImageView) grid.getChildAt(0).findViewById(R.id.picture)).getDrawable() instanceof BitmapDrawable shown
             && shown.getBitmap() != null);
-        waitFor("the answer", () -> text(activity, R.id.status).startsWith("5 results"));
+        waitFor("the answer", () -> answers(activity, 5));
     }
 
     @Test
@@ -92,7 +94,7 @@ public final class FirstRunTest extends AppTestCase {
         ((TextView) activity.findViewById(R.id.query)).setText("a house");
         waitFor("the answer", () -> text(activity, R.id.status).equals(activity.getString(R.string.nothing_found)));
         index();
-        waitFor("the other answer", () -> text(activity, R.id.status).equals("1 result"));
+        waitFor("the other answer", () -> answers(activity, 1));
     }
 
     /** The service starts by itself; photos stand there as they are indexed, while the run goes on. */
@@ -109,8 +111,17 @@ public final class FirstRunTest extends AppTestCase {
         search().index(() -> search().indexing().done() < 2); // it ends before the third
         int some = search().photos();
         assertTrue(some + " photos", some > 0 && some < PHOTOS.length);
-        waitFor("the first photos", () -> grid.getCount() == some);
-        index();
+        CountDownLatch gate = new CountDownLatch(1);
+        search().addListener(() -> {
+            try {
+                assertTrue(search().indexing().done() <= some || gate.await(1, TimeUnit.MINUTES));
+            } catch (InterruptedException error) {
+                throw new AssertionError(error);
+            }
+        });
+        search().indexLater();
+        waitFor("the first photos", () -> search().isIndexing() && grid.getCount() == some);
+        gate.countDown();
         waitFor("all photos", () -> grid.getCount() == PHOTOS.length);
     }
 
@@ -137,7 +148,7 @@ public final class FirstRunTest extends AppTestCase {
         waitFor("the first run", () -> shadowOf(app()).peekNextStartedService() != null);
         assertEquals(0, ((GridView) activity.findViewById(R.id.grid)).getCount());
         index();
-        waitFor("the answer", () -> text(activity, R.id.status).equals("1 result"));
+        waitFor("the answer", () -> answers(activity, 1));
         assertFalse(isShown(activity, R.id.message));
     }
 

@@ -205,9 +205,9 @@ public final class ScreensTest extends AppTestCase {
         photos.add(packaged("coffee.png"), PRIMARY, "Download/", "image/png", null);
         openSearch("china.jpg");
         type("a house", 2);
-        waitFor("both", () -> text(search.get(), R.id.status).equals("2 results"));
+        waitFor("both", () -> answers(search.get(), 2));
         search.get().indexFolders(new Folders(false, Set.of("Download")));
-        waitFor("the other photo", () -> text(search.get(), R.id.status).equals("1 result"));
+        waitFor("the other photo", () -> answers(search.get(), 1));
         assertNotNull("a run that drops it", shadowOf(app()).getNextStartedService());
     }
 
@@ -302,7 +302,7 @@ public final class ScreensTest extends AppTestCase {
         LocalDate now = LocalDate.now();
         choose(R.id.last_week);
         assertFiltered("since " + day(now.minusDays(6)));
-        waitFor("the photo of today", () -> text(search.get(), R.id.status).equals("1 result"));
+        waitFor("the photo of today", () -> answers(search.get(), 1));
         choose(R.id.last_month);
         assertFiltered("since " + day(now.minusDays(29)));
         choose(R.id.this_year);
@@ -313,7 +313,7 @@ public final class ScreensTest extends AppTestCase {
         waitFor("none", () -> text(search.get(), R.id.status).equals(app().getString(R.string.nothing_found)));
         search.get().findViewById(R.id.filtered).performClick();
         assertFalse(isShown(search.get(), R.id.filtered));
-        waitFor("all", () -> text(search.get(), R.id.status).equals("2 results"));
+        waitFor("all", () -> answers(search.get(), 2));
         choose(R.id.this_year);
         choose(R.id.any_time);
         assertFalse(isShown(search.get(), R.id.filtered));
@@ -336,7 +336,7 @@ public final class ScreensTest extends AppTestCase {
         assertNotNull(shadowOf(app()).getNextStartedService());
         assertTrue(isTicked(R.id.stack_duplicates) && !isTicked(R.id.only_charging));
         press(R.id.stack_duplicates);
-        waitFor("both copies", () -> text(search.get(), R.id.status).equals("2 results"));
+        waitFor("both copies", () -> answers(search.get(), 2));
         press(R.id.only_charging);
         waitFor("the choice", () -> MediaSearch.isOnlyWhileCharging(app()));
         ActivityController<SearchActivity> above = open(SearchActivity.class);
@@ -350,7 +350,7 @@ public final class ScreensTest extends AppTestCase {
         waitFor("what was ticked", () -> !isTicked(R.id.stack_duplicates) && isTicked(R.id.only_charging));
         type("a house", 2);
         press(R.id.stack_duplicates);
-        waitFor("one stack", () -> text(search.get(), R.id.status).equals("1 result"));
+        waitFor("one stack", () -> answers(search.get(), 1));
         press(R.id.only_charging);
         waitFor("the other choice", () -> !MediaSearch.isOnlyWhileCharging(app()));
         assertTrue(isTicked(R.id.stack_duplicates) && !isTicked(R.id.only_charging));
@@ -394,7 +394,7 @@ public final class ScreensTest extends AppTestCase {
         assertEquals("", text(search.get(), R.id.status));
         photos.fail(null);
         search.get().findViewById(R.id.message_button).performClick();
-        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 result"));
+        waitFor("the answer", () -> answers(search.get(), 1));
         assertFalse(isShown(search.get(), R.id.message_text));
     }
 
@@ -428,7 +428,7 @@ public final class ScreensTest extends AppTestCase {
         waitFor("the message", () -> isShown(search.get(), R.id.message_text));
         photos.fail(null);
         ((TextView) search.get().findViewById(R.id.query)).setText("a temple");
-        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 result"));
+        waitFor("the answer", () -> answers(search.get(), 1));
         assertFalse(isShown(search.get(), R.id.message_text));
     }
 
@@ -436,7 +436,7 @@ public final class ScreensTest extends AppTestCase {
     public void theCountStandsThereUntilASearchAndAfterIt() throws IOException {
         openSearch("china.jpg");
         type("a house", 1);
-        waitFor("the answer alone", () -> text(search.get(), R.id.status).equals("1 result")
+        waitFor("the answer alone", () -> answers(search.get(), 1)
             && text(search.get(), R.id.progress).isEmpty());
         search.get().findViewById(R.id.clear).performClick();
         assertEquals("", text(search.get(), R.id.status));
@@ -536,7 +536,7 @@ public final class ScreensTest extends AppTestCase {
         openSearch("china.jpg");
         type("a house ".repeat(100), 1);
         waitFor("the note", () -> text(search.get(), R.id.status).equals(
-            "1 result\n" + app().getString(R.string.truncated)));
+            "Nearest photos\n" + app().getString(R.string.truncated)));
     }
 
     @Test
@@ -544,7 +544,7 @@ public final class ScreensTest extends AppTestCase {
         openSearch("china.jpg");
         type("a \u0434\u043e\u043c and a \ud83d\udc36", 1);
         waitFor("the note", () -> text(search.get(), R.id.status).equals(
-            "1 result\nWords not understood: \u0434\u043e\u043c, \ud83d\udc36"));
+            "Nearest photos\nWords not understood: \u0434\u043e\u043c, \ud83d\udc36"));
     }
 
     @Test
@@ -604,7 +604,7 @@ public final class ScreensTest extends AppTestCase {
     private SearchEngine.Found manyFound() throws IOException {
         openSearch("china.jpg");
         type("a house", 1);
-        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 result"));
+        waitFor("the answer", () -> answers(search.get(), 1));
         List<SearchEngine.Result> many = Collections.nCopies(300, search().search("a house", 1).results().get(0));
         return new SearchEngine.Found(many, Map.of(), false, List.of());
     }
@@ -698,7 +698,7 @@ public final class ScreensTest extends AppTestCase {
         openSearch("china.jpg");
         assertEquals("1 item can be searched", text(search.get(), R.id.progress));
         type("a house", 1);
-        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 result"));
+        waitFor("the answer", () -> answers(search.get(), 1));
     }
 
     @Test
@@ -709,16 +709,16 @@ public final class ScreensTest extends AppTestCase {
         type("a house", 3);
         choose(R.id.videos);
         GridView grid = search.get().findViewById(R.id.grid);
-        waitFor("the video", () -> text(search.get(), R.id.status).equals("1 result"));
+        waitFor("the video", () -> answers(search.get(), 1));
         waitFor("its length", () -> text(grid.getChildAt(0)).equals("00:40"));
         assertEquals("Only videos. Tap to search all", text(search.get(), R.id.filtered));
         search.recreate();
         waitFor("the filter", () -> text(search.get(), R.id.filtered).startsWith("Only videos"));
         choose(R.id.photos);
-        waitFor("the photos", () -> text(search.get(), R.id.status).equals("2 results"));
+        waitFor("the photos", () -> answers(search.get(), 2));
         assertEquals("Only photos. Tap to search all", text(search.get(), R.id.filtered));
         choose(R.id.any_kind);
-        waitFor("all", () -> text(search.get(), R.id.status).equals("3 results"));
+        waitFor("all", () -> answers(search.get(), 3));
         assertFalse(isShown(search.get(), R.id.filtered));
     }
 
@@ -780,7 +780,7 @@ public final class ScreensTest extends AppTestCase {
         String path = search().search("a cat", 1).results().get(0).path();
         search = open(SearchActivity.class, new Intent(app(), SearchActivity.class).putExtra(SearchActivity.LIKE, path));
         GridView grid = search.get().findViewById(R.id.grid);
-        waitFor("its like", () -> text(search.get(), R.id.status).equals("2 results"));
+        waitFor("its like", () -> answers(search.get(), 2));
         waitFor("the hint", () -> app().getString(R.string.like_hint).contentEquals(
             ((TextView) search.get().findViewById(R.id.query)).getHint()));
         List<String> plain = scores(grid);

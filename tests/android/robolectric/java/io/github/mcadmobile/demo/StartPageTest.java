@@ -70,7 +70,7 @@ public final class StartPageTest extends AppTestCase {
         EditText query = screen.findViewById(R.id.query);
         query.setText(words);
         query.onEditorAction(EditorInfo.IME_ACTION_SEARCH);
-        waitFor("the answer", () -> text(screen, R.id.status).endsWith("results"));
+        waitFor("the answer", () -> answers(screen, ((GridView) screen.findViewById(R.id.grid)).getCount()));
     }
 
     @Test
@@ -165,6 +165,25 @@ public final class StartPageTest extends AppTestCase {
     }
 
     @Test
+    public void aYearInTheWordsIsAFilterThatATouchRemoves() {
+        EditText query = screen.findViewById(R.id.query);
+        query.setText("a house 2022");
+        waitFor("the photo of that year", () -> answers(screen, 1));
+        assertEquals("Only 2022. Tap to search all", text(screen, R.id.named));
+        screen.findViewById(R.id.named).performClick();
+        waitFor("all", () -> answers(screen, 3));
+        assertFalse(isShown(screen, R.id.named));
+        query.setText("May 2023");
+        waitFor("that month", () -> text(screen, R.id.status).equals("1 result"));
+        assertEquals("Only May 2023. Tap to search all", text(screen, R.id.named));
+        screen.findViewById(R.id.clear).performClick();
+        assertFalse(isShown(screen, R.id.named));
+        screen.searchDays(LocalDate.of(2021, 1, 1), LocalDate.of(2022, 12, 31));
+        query.setText("a house 2022");
+        waitFor("those of the chosen days", () -> answers(screen, 2));
+    }
+
+    @Test
     public void examplesThatWorkOnThesePhotosAreATouchAway() {
         waitFor("examples", () -> words().size() >= 3);
         assertTrue(words().size() <= 5);
@@ -172,14 +191,14 @@ public final class StartPageTest extends AppTestCase {
         ((ViewGroup) screen.findViewById(R.id.words)).getChildAt(0).performClick();
         assertEquals(example, text(screen, R.id.query));
         assertEquals("more can be typed", example.length(), ((EditText) screen.findViewById(R.id.query)).getSelectionEnd());
-        waitFor("the answer", () -> text(screen, R.id.status).endsWith("results"));
+        waitFor("the answer", () -> answers(screen, ((GridView) screen.findViewById(R.id.grid)).getCount()));
         assertTrue(words().isEmpty());
     }
 
     @Test
     public void wordsThatFoundAPhotoWorthOpeningAreKnown() {
         ((EditText) screen.findViewById(R.id.query)).setText("a cup on a table");
-        waitFor("the answer", () -> text(screen, R.id.status).endsWith("results"));
+        waitFor("the answer", () -> answers(screen, ((GridView) screen.findViewById(R.id.grid)).getCount()));
         grid().performItemClick(grid().getChildAt(0), 0, 0);
         screen.findViewById(R.id.clear).performClick();
         waitFor("the history", () -> words().contains("a cup on a table"));

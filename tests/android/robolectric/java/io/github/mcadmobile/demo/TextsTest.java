@@ -185,6 +185,8 @@ public final class TextsTest extends AppTestCase {
             Messages.progress(app(), state(false, 4, 1)));
         assertEquals("4 of 10 items\n1 a minute, about 20 minutes left",
             Messages.progress(app(), state(false, 4, 0.3)));
+        Indexing reading = new Indexing(true, false, false, 10, 10, 30, 2, false, null, 3, 9);
+        assertEquals("Reading text: 3 of 9\n30 a minute, about a minute left", Messages.progress(app(), reading));
         String left = "2 items can be searched\n6 items left to index";
         assertEquals(left, line(Home.Line.LEFT, run, Waiting.NO));
         assertEquals(left + "\n" + app().getString(R.string.waits_for_charger), line(Home.Line.LEFT, run, Waiting.CHARGER));

@@ -460,7 +460,7 @@ public final class ViewerTest extends AppTestCase {
         SearchActivity screen = open(SearchActivity.class).get();
         ((TextView) screen.findViewById(R.id.query)).setText("a cat");
         GridView grid = screen.findViewById(R.id.grid);
-        waitFor("the answer", () -> text(screen, R.id.status).endsWith("results"));
+        waitFor("the answer", () -> answers(screen, ((GridView) screen.findViewById(R.id.grid)).getCount()));
         press(grid, R.id.share);
         Intent chooser = shadowOf(screen).getNextStartedActivity();
         Intent send = chooser.getParcelableExtra(Intent.EXTRA_INTENT);
@@ -491,7 +491,7 @@ public final class ViewerTest extends AppTestCase {
         assertNull(mode(grid));
         select(grid);
         ((TextView) screen.get().findViewById(R.id.query)).setText("a cat");
-        waitFor("the answer", () -> text(screen.get(), R.id.status).endsWith("results"));
+        waitFor("the answer", () -> answers(screen.get(), ((GridView) screen.get().findViewById(R.id.grid)).getCount()));
         assertEquals(0, grid.getCheckedItemCount());
         assertNull(mode(grid));
     }

@@ -58,7 +58,8 @@ public final class WordsTest extends AppTestCase {
     }
 
     private void waitForAnswer(int photos) {
-        waitFor("the answer", () -> text(screen, R.id.status).startsWith(photos + " result"));
+        waitFor("the answer", () -> answers(screen, photos)
+            || text(screen, R.id.status).startsWith(photos + " result"));
         waitFor("the tiles", () -> grid.getChildCount() == photos);
     }
 

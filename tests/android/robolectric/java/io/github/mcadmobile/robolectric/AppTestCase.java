@@ -15,8 +15,10 @@ import android.os.storage.StorageManager;
 import android.util.LruCache;
 import android.view.Menu;
 import android.view.View;
+import android.widget.GridView;
 import android.widget.PopupMenu;
 import android.widget.TextView;
+import io.github.mcadmobile.demo.R;
 import io.github.mcadmobile.engine.index.IndexWriter;
 import io.github.mcadmobile.engine.index.PhotoIndex;
 import io.github.mcadmobile.engine.words.PhotoWords;
@@ -271,6 +273,12 @@ public abstract class AppTestCase {
 
     protected static String text(Activity screen, int id) {
         return ((TextView) screen.findViewById(id)).getText().toString();
+    }
+
+    /** Whether a search was answered with so many photos. */
+    protected static boolean answers(Activity screen, int photos) {
+        return text(screen, R.id.status).startsWith("Nearest photos")
+            && ((GridView) screen.findViewById(R.id.grid)).getCount() == photos;
     }
 
     protected static boolean isShown(Activity screen, int id) {

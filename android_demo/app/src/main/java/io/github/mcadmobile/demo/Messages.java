@@ -10,6 +10,7 @@ import io.github.mcadmobile.engine.index.Moments;
 import io.github.mcadmobile.engine.towers.Ladder;
 import io.github.mcadmobile.gallery.Home;
 import io.github.mcadmobile.gallery.Indexing;
+import io.github.mcadmobile.gallery.NamedPeriod;
 import io.github.mcadmobile.gallery.Waiting;
 import java.time.Instant;
 import java.time.ZoneId;
@@ -88,6 +89,11 @@ final class Messages {
         return DateFormat.getInstanceForSkeleton("yMMMM", Locale.getDefault()).format(new Date(ms));
     }
 
+    static String period(NamedPeriod period) {
+        Date first = Date.from(period.first().atStartOfDay(ZoneId.systemDefault()).toInstant());
+        return DateFormat.getInstanceForSkeleton(period.month() == null ? "y" : "yMMMM", Locale.getDefault()).format(first);
+    }
+
     /** The line above the photos. */
     static String line(Context context, Home.Line line, Indexing state, Waiting waiting, int photos) {
         String text = text(context, line, state, photos);
@@ -124,8 +130,10 @@ final class Messages {
         if (!state.isCounted() || state.total() == 0) {
             return context.getString(R.string.looking);
         }
-        String far = context.getResources().getQuantityString(
-            R.plurals.indexing_progress, state.total(), state.done(), state.total());
+        boolean reads = state.left() == 0 && state.unread() > 0;
+        String far = reads ? context.getString(R.string.reading, state.read(), state.toRead())
+            : context.getResources().getQuantityString(
+                R.plurals.indexing_progress, state.total(), state.done(), state.total());
         if (state.resting()) {
             return far + "\n" + context.getString(R.string.resting);
         }

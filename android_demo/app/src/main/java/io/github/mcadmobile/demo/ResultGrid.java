@@ -7,6 +7,7 @@ import android.view.View;
 import android.view.ViewGroup;
 import android.widget.BaseAdapter;
 import android.widget.GridView;
+import android.widget.ImageView;
 import android.widget.TextView;
 import io.github.mcadmobile.engine.SearchEngine;
 import io.github.mcadmobile.engine.index.Moments;
@@ -18,6 +19,7 @@ import java.util.Locale;
 
 /** The tiles of the grid. */
 final class ResultGrid extends BaseAdapter {
+    private static final float FAINT = 0.5f;
     private static final String ROW = "io.github.mcadmobile.demo.ROW";
     private static final String SELECTABLE = "io.github.mcadmobile.demo.SELECTABLE";
 
@@ -25,6 +27,7 @@ final class ResultGrid extends BaseAdapter {
     private final Thumbnails thumbnails;
     private final GridView grid;
     private final ShownResults shown;
+    private int lessNear;
     /** The paths at the positions of a selection. A turned screen restores the selection before it shows photos. */
     private String[] selectable;
 
@@ -56,6 +59,7 @@ final class ResultGrid extends BaseAdapter {
 
     void show(SearchEngine.Found found) {
         int row = shown.show(found);
+        lessNear = shown.lessNear();
         changed();
         // After a touch, the layout that follows new data goes back to the old place.
         grid.post(() -> grid.setSelection(row));
@@ -125,16 +129,24 @@ final class ResultGrid extends BaseAdapter {
         TextView length = tile.findViewById(R.id.length);
         length.setText("");
         length.setVisibility(Moments.ms(path(position)) == Moments.NONE ? View.GONE : View.VISIBLE);
-        String why = Why.of(shown.results().get(position)).text();
+        String why = why(position);
         TextView matched = tile.findViewById(R.id.matched);
         matched.setText(why);
         matched.setVisibility(why.isEmpty() ? View.GONE : View.VISIBLE);
         describe(tile, position, "");
-        thumbnails.show(tile.findViewById(R.id.picture), path(position), loaded -> {
+        ImageView picture = tile.findViewById(R.id.picture);
+        picture.setAlpha(position < lessNear ? 1 : FAINT);
+        thumbnails.show(picture, path(position), loaded -> {
             length.setText(loaded.length());
             describe(tile, position, loaded.day());
         });
         return tile;
+    }
+
+    /** Why a photo was found; of the first that is less near, that it is. */
+    private String why(int position) {
+        return position == lessNear ? context.getString(R.string.less_near)
+            : Why.of(shown.results().get(position)).text();
     }
 
     /** Set the text for screen readers: position and, if known, the day. */
@@ -143,7 +155,7 @@ final class ResultGrid extends BaseAdapter {
         if (position < photos) {
             String text = context.getString(
                 R.string.result, position + 1, photos, Messages.describe(context, path(position), day));
-            String why = Why.of(shown.results().get(position)).text();
+            String why = why(position);
             text += why.isEmpty() ? "" : "\n" + why;
             int copies = shown.results().get(position).copies().size();
             tile.setContentDescription(copies == 0 ? text

@@ -18,8 +18,10 @@ import android.widget.TextView;
 import android.widget.Toast;
 import io.github.mcadmobile.engine.McadException;
 import io.github.mcadmobile.engine.SearchEngine;
+import io.github.mcadmobile.gallery.Filter;
 import io.github.mcadmobile.gallery.Folders;
 import io.github.mcadmobile.gallery.Home;
+import io.github.mcadmobile.gallery.NamedPeriod;
 import io.github.mcadmobile.gallery.PhotoAccess;
 import io.github.mcadmobile.gallery.PhotoSearch;
 import io.github.mcadmobile.gallery.SearchBox;
@@ -28,6 +30,9 @@ import io.github.mcadmobile.platform.MediaPhotos;
 import io.github.mcadmobile.platform.MediaSearch;
 import java.io.IOException;
 import java.time.LocalDate;
+import java.time.ZoneId;
+import java.util.List;
+import java.util.Locale;
 import java.util.Set;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -79,11 +84,14 @@ public final class SearchActivity extends Activity
     private Page page = Page.START;
     /** Whether this screen has begun the first run. */
     private boolean began;
-    /** How many photos could be searched when the screen was last shown anew. */
+    /** How many photos could be searched, and whether a run was on, when the photos were last shown anew. */
     private int searchable;
+    private boolean ran;
     private Home.Panel panel = Home.Panel.NONE;
     /** Whether photos have words, and can be searched by them and by their places. */
     private volatile boolean hasWords;
+    /** Words in which the user wants no year or month to be a filter. */
+    private volatile String asTheyAre = "";
     /** Prevents updates after each photo from queueing up. */
     private final AtomicBoolean asksForState = new AtomicBoolean();
 
@@ -114,14 +122,17 @@ public final class SearchActivity extends Activity
         findViewById(R.id.go_on).setOnClickListener(view -> indexNow());
         findViewById(R.id.filtered).setOnClickListener(view -> filters.clear());
         showFilter();
+        findViewById(R.id.named).setOnClickListener(view -> {
+            asTheyAre = query.getText().toString().trim();
+            ask();
+        });
         Uri shared = OtherPhoto.shared(getIntent());
         if (shared != null) {
             reader = Executors.newSingleThreadExecutor();
         }
         box = new SearchBox(
             new ScreenScheduler(DemoApp.SCREEN), reader == null ? DemoApp.WORKER : reader, DemoApp.SCREEN::post,
-            words -> likeBy != null ? likeBy.search(words)
-                : search.search(words, DemoApp.RESULTS, filters.filter(), filters.by()),
+            words -> likeBy != null ? likeBy.search(words) : find(words),
             this);
         query = findViewById(R.id.query);
         query.setHorizontallyScrolling(false); // with a large font, the hint needs more lines than one
@@ -273,6 +284,23 @@ public final class SearchActivity extends Activity
         filters.choose(place);
     }
 
+    /** A year or a month in the words is a filter. */
+    private SearchEngine.Found find(String words) throws IOException {
+        NamedPeriod named = named(words);
+        if (named == null) {
+            return search.search(words, DemoApp.RESULTS, filters.filter(), filters.by());
+        }
+        Filter filter = filters.filter().taken(named.first(), named.last(), ZoneId.systemDefault());
+        return named.words().isEmpty() ? StartPage.found(search.searchable(DemoApp.RESULTS, filter))
+            : search.search(named.words(), DemoApp.RESULTS, filter, filters.by());
+    }
+
+    /** The period that words name; null if there is none, or the user chose another or wants the words as they are. */
+    private NamedPeriod named(String words) {
+        return like != null || filters.filter().isTimed() || words.equals(asTheyAre) ? null
+            : NamedPeriod.of(words, List.of(Locale.getDefault(), Locale.ENGLISH), LocalDate.now());
+    }
+
     private void filterChanged() {
         showFilter();
         start.hide();
@@ -367,8 +395,9 @@ public final class SearchActivity extends Activity
                 Messages.button(home.action()), view -> act(home.action()));
             return;
         }
-        if (indexed != searchable) {
+        if (indexed != searchable || runs != ran) {
             searchable = indexed;
+            ran = runs;
             start.refresh();
             if (page == Page.SEARCH && results.getCount() == 0) {
                 ask(); // it found nothing among fewer photos
@@ -473,6 +502,7 @@ public final class SearchActivity extends Activity
             return;
         }
         setTitle(R.string.app_name);
+        setVisible(R.id.named, false);
         start.hide();
         results.clear();
         page = Page.START;
@@ -493,8 +523,13 @@ public final class SearchActivity extends Activity
         findViewById(R.id.message).setVisibility(View.GONE);
         results.show(found);
         int photos = found.results().size();
-        String text = photos == 0 ? getString(R.string.nothing_found)
+        NamedPeriod named = named(words);
+        boolean isCount = filters.by() == SearchEngine.Channel.WORDS || named != null && named.words().isEmpty();
+        String text = photos == 0 ? getString(R.string.nothing_found) : !isCount ? getString(R.string.nearest)
             : getResources().getQuantityString(R.plurals.found, photos, photos);
+        ((TextView) findViewById(R.id.named)).setText(named == null ? ""
+            : getString(R.string.filtered, Messages.period(named)));
+        setVisible(R.id.named, named != null);
         if (found.truncated()) {
             text += "\n" + getString(R.string.truncated);
         }

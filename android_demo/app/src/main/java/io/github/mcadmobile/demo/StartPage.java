@@ -26,7 +26,7 @@ import java.util.Set;
 import java.util.function.Consumer;
 
 /**
- * Shown on a search screen before the user types: the latest photos that can be searched, with the month of those in view, and suggested
+ * Shown on a search screen before the user types: the latest photos, during a run those that can be searched, with the month of those in view, and suggested
  * queries: earlier ones, and examples that work well on these photos.
  */
 final class StartPage {
@@ -70,7 +70,8 @@ final class StartPage {
         shown = true;
         DemoApp.WORKER.execute(() -> {
             try {
-                List<PhotoLibrary.Item> recent = search.searchable(DemoApp.RESULTS, filter);
+                List<PhotoLibrary.Item> recent = search.isIndexing() ? search.searchable(DemoApp.RESULTS, filter)
+                    : search.recent(DemoApp.RESULTS, filter);
                 show(recent, read());
                 if (examples.isEmpty() && search.photos() > 0) {
                     examples = search.clearest(candidates(), EXAMPLES);
@@ -109,14 +110,19 @@ final class StartPage {
             return; // they are on the screen
         }
         photos = recent;
+        grid.show(found(recent));
+        screen.findViewById(R.id.month).setVisibility(recent.isEmpty() ? View.GONE : View.VISIBLE);
+        showMonth(0);
+    }
+
+    /** Photos as the results of a search that compares them with nothing. */
+    static SearchEngine.Found found(List<PhotoLibrary.Item> items) {
         List<SearchEngine.Result> results = new ArrayList<>();
-        for (PhotoLibrary.Item item : recent) {
+        for (PhotoLibrary.Item item : items) {
             results.add(new SearchEngine.Result(item.path(), 0, Collections.emptyList(),
                 item.isVideo() ? 0 : Moments.NONE, Collections.emptyList(), Collections.emptyList()));
         }
-        grid.show(new SearchEngine.Found(results, Collections.emptyMap(), false, Collections.emptyList()));
-        screen.findViewById(R.id.month).setVisibility(recent.isEmpty() ? View.GONE : View.VISIBLE);
-        showMonth(0);
+        return new SearchEngine.Found(results, Collections.emptyMap(), false, Collections.emptyList());
     }
 
     private void showMonth(int first) {

@@ -68,10 +68,11 @@ final class Thumbnails {
             }
             Optional<PhotoLibrary.Item> item = photos.item(Moments.file(path));
             long modifiedMs = item.map(PhotoLibrary.Item::modifiedMs).orElse(0L);
-            boolean fresh = ready != null && (item.isEmpty() || modifiedMs == ready.modifiedMs());
-            Loaded loaded = fresh ? null
-                : load(path, modifiedMs, item.map(known -> Messages.day(known.takenMs())).orElse(""));
-            if (loaded == null) {
+            Loaded known = CACHE.get(key);
+            boolean fresh = known != null && (item.isEmpty() || modifiedMs == known.modifiedMs());
+            Loaded loaded = fresh ? known
+                : load(path, modifiedMs, item.map(photo -> Messages.day(photo.takenMs())).orElse(""));
+            if (loaded == null || loaded == ready) {
                 return;
             }
             CACHE.put(key, loaded);
