@@ -135,9 +135,9 @@ def test_a_path_of_the_index_tells_volume_and_uri(probe, uri, data, path, volume
     assert probe.ask("media_path", **given) == {"path": path or uri, "volume": volume, "uri": uri}
 
 
-def test_the_library_s_manifest_asks_for_what_the_app_s_does_but_for_videos():
+def test_the_library_s_manifest_asks_for_what_the_app_s_does_but_for_videos_and_places():
     """Gradle merges the one into the other, and `mcad-mobile app` takes the other as it is. An app
-    that wants videos says so."""
+    that wants videos or places says so."""
 
     def parts(module: str) -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
         """Permissions, and what Android starts behind the screens."""
@@ -148,7 +148,8 @@ def test_the_library_s_manifest_asks_for_what_the_app_s_does_but_for_videos():
         return permissions, {tuple(sorted(e.attrib.values())) for e in parts}
 
     permissions, started = parts("platform")
-    assert parts("app") == ({*permissions, ("android.permission.READ_MEDIA_VIDEO",)}, started)
+    more = {("android.permission.READ_MEDIA_VIDEO",), ("android.permission.ACCESS_MEDIA_LOCATION",)}
+    assert parts("app") == (permissions | more, started)
     names = {name for names in parts("platform")[1] for name in names}
     assert {name for name in names if name.startswith("io.github.mcadmobile.")} == {
         "io.github.mcadmobile.platform.IndexService",
