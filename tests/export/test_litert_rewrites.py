@@ -127,14 +127,47 @@ class Wide(nn.Module):
 def test_a_tower_with_a_large_convolution_is_quantized(bias, photos, tmp_path):
     torch.manual_seed(0)
     tower = Wide(bias=bias).eval()
-    specs = channels_last((TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),))
-    convert_litert(tower, tmp_path / "float.tflite", specs)
-    inputs, out = {"pixels": photos}, tmp_path / "quantized.tflite"
-    quantize_litert(tmp_path / "float.tflite", out, inputs, specs, "w8a16")
-    stored, output = stored_specs(out, specs, OUTPUT)
-    found, expected = LiteRTTower(out, stored, (output,))(inputs), float_of(tower, inputs)
+    found, expected = in_16_bits(tower, photos, tmp_path)
     spread_of_photos = np.abs(expected - expected.mean(0)).max()
     np.testing.assert_allclose(found, expected, atol=0.05 * spread_of_photos)
+
+
+def in_16_bits(tower, photos, folder):
+    """What a tower says when quantized, and what it says."""
+    specs = channels_last((TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),))
+    convert_litert(tower, folder / "float.tflite", specs)
+    inputs, out = {"pixels": photos}, folder / "quantized.tflite"
+    quantize_litert(folder / "float.tflite", out, inputs, specs, "w8a16")
+    stored, output = stored_specs(out, specs, OUTPUT)
+    return LiteRTTower(out, stored, (output,))(inputs), float_of(tower, inputs)
+
+
+class Pruned(nn.Module):
+    """Half of the channels of each layer have weights of nearly nothing, and a bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [
+                nn.Conv2d(3, SIDE, 3, padding=1),
+                nn.Conv2d(SIDE, SIDE, 3, padding=1, groups=SIDE),
+                nn.Conv2d(SIDE, SIDE, 1),
+                nn.Linear(SIDE, 8),
+            ]
+        )
+        for layer in self.layers:
+            layer.weight.data[::2] *= 1e-10
+            layer.bias.data[::2] = 1.0
+
+    def forward(self, x):
+        first, second, third, head = self.layers
+        return head(third(second(first(x)).relu()).relu().amax((2, 3)))
+
+
+def test_a_channel_without_weights_keeps_its_bias(photos, tmp_path):
+    torch.manual_seed(0)
+    found, expected = in_16_bits(Pruned().eval(), photos, tmp_path)
+    np.testing.assert_allclose(found, expected, atol=0.01)
 
 
 class Doubled(nn.LayerNorm):
