@@ -23,12 +23,14 @@ import io.github.mcadmobile.robolectric.AppTestCase;
 import io.github.mcadmobile.robolectric.Picture;
 import io.github.mcadmobile.robolectric.Walk;
 import java.io.IOException;
+import java.time.LocalDate;
 import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
 import org.junit.Test;
 import org.robolectric.RuntimeEnvironment;
 import org.robolectric.android.controller.ActivityController;
+import org.robolectric.annotation.Config;
 import org.robolectric.shadows.ShadowDialog;
 import org.robolectric.shadows.SystemBars;
 
@@ -66,6 +68,76 @@ public final class PicturesTest extends AppTestCase {
     @Test
     public void tablet() throws IOException {
         drawAll("tablet", "w1280dp-h800dp-land-mdpi", 1);
+    }
+
+    /** What users see more rarely, upright, and on its side in the largest font. */
+    @Test
+    public void rareStates() throws IOException {
+        look = "rare";
+        RuntimeEnvironment.setQualifiers(PHONE);
+        SystemBars.show();
+        allowPhotos();
+        for (String photo : PHOTOS) {
+            take(photo);
+        }
+        index();
+        rareStates("");
+        RuntimeEnvironment.setQualifiers("w891dp-h411dp-land-xhdpi");
+        RuntimeEnvironment.setFontScale(2);
+        rareStates("-landscape");
+        assertTrue(String.join("\n", faults), faults.isEmpty());
+    }
+
+    private void rareStates(String suffix) throws IOException {
+        ActivityController<SearchActivity> screen = open(SearchActivity.class);
+        SearchActivity activity = screen.get();
+        GridView grid = activity.findViewById(R.id.grid);
+        TextView query = activity.findViewById(R.id.query);
+        query.setText("a \u0434\u043e\u043c on a hill 2026");
+        waitFor("the note", () -> text(activity, R.id.status).contains("\u0434\u043e\u043c"));
+        waitForPictures(grid);
+        save(activity, "unknown-words" + suffix);
+        activity.searchDays(LocalDate.of(2020, 1, 1), LocalDate.now());
+        waitFor("the filter", () -> answers(activity, PHOTOS.length));
+        grid.setItemChecked(1, true);
+        waitForPictures(grid);
+        save(activity, "filter-and-selection" + suffix);
+        grid.setItemChecked(1, false);
+        query.setText("");
+        MediaSearch.pause(app());
+        screen.pause().resume();
+        waitFor("the pause", () -> isShown(activity, R.id.go_on));
+        save(activity, "paused" + suffix);
+        MediaSearch.stop(app());
+        screen.pause().resume();
+        waitFor("the end", () -> text(activity, R.id.progress).contains(activity.getString(R.string.stopped)));
+        save(activity, "stopped" + suffix);
+        photos.fail(new IllegalStateException("the provider died"));
+        query.setText("a house");
+        waitFor("the failure", () -> isShown(activity, R.id.message_text));
+        save(activity, "failed" + suffix);
+        photos.fail(null);
+        close(screen);
+        app().getSharedPreferences("photo-search", Context.MODE_PRIVATE).edit().clear().commit();
+    }
+
+    /** Android 14 lets the user choose photos. */
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.UPSIDE_DOWN_CAKE)
+    public void chosenPhotos() throws IOException {
+        look = "rare";
+        RuntimeEnvironment.setQualifiers(PHONE);
+        RuntimeEnvironment.setFontScale(2);
+        SystemBars.show();
+        allow(PhotoAccess.READ_SELECTED);
+        take("china.jpg");
+        index();
+        SearchActivity activity = open(SearchActivity.class).get();
+        waitFor("the note", () -> isShown(activity, R.id.choose_more));
+        waitFor("the photo", () -> ((GridView) activity.findViewById(R.id.grid)).getChildCount() == 1);
+        waitForPictures(activity.findViewById(R.id.grid));
+        save(activity, "chosen-photos");
+        assertTrue(String.join("\n", faults), faults.isEmpty());
     }
 
     private void drawAll(String name, String qualifiers, float font) throws IOException {

@@ -6,6 +6,7 @@ import static org.robolectric.Shadows.shadowOf;
 import android.app.Activity;
 import android.app.Application;
 import android.content.ComponentName;
+import android.content.ContentUris;
 import android.content.Intent;
 import android.net.Uri;
 import android.os.Build;
@@ -22,7 +23,10 @@ import io.github.mcadmobile.demo.R;
 import io.github.mcadmobile.engine.index.IndexWriter;
 import io.github.mcadmobile.engine.index.PhotoIndex;
 import io.github.mcadmobile.engine.words.PhotoWords;
+import io.github.mcadmobile.gallery.Filter;
+import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoAccess;
+import io.github.mcadmobile.gallery.PhotoLibrary;
 import io.github.mcadmobile.gallery.PhotoSearch;
 import io.github.mcadmobile.platform.IndexService;
 import io.github.mcadmobile.platform.MediaPhotos;
@@ -176,10 +180,13 @@ public abstract class AppTestCase {
         try (Stream<Path> files = Files.walk(app().getNoBackupFilesDir().toPath())) {
             manifests = files.filter(file -> file.endsWith("manifest.json")).toList();
         }
+        // Before Android 10, an index names the volume beside it, and all volumes have one name.
+        String path = search().recent(Integer.MAX_VALUE, Filter.ALL).stream().map(PhotoLibrary.Item::path)
+            .filter(item -> MediaPath.uri(item).endsWith("/images/media/" + ContentUris.parseId(photo))).findFirst().get();
         try (PhotoIndex index = PhotoIndex.open(manifests.get(0).getParent())) {
             index.nameBy(new MediaPhotos(app())::names);
             try (IndexWriter writer = index.writer()) {
-                writer.setWords(photo.toString(), words);
+                assertTrue(writer.setWords(path, words));
                 writer.commit();
             }
         }
