@@ -7,6 +7,7 @@ import static org.robolectric.Shadows.shadowOf;
 import android.app.Activity;
 import android.content.Context;
 import android.content.Intent;
+import android.graphics.Rect;
 import android.graphics.drawable.BitmapDrawable;
 import android.net.Uri;
 import android.os.Build;
@@ -313,6 +314,11 @@ public final class PicturesTest extends AppTestCase {
             new Intent(app(), PhotoActivity.class).putExtra(PhotoActivity.PATH, path));
         ImageView photo = screen.get().findViewById(R.id.photo);
         waitFor("the photo", () -> photo.getDrawable() != null);
+        for (int button : new int[] {R.id.share, R.id.like}) {
+            View shown = screen.get().findViewById(button);
+            Rect seen = new Rect();
+            assertTrue(look, shown.getGlobalVisibleRect(seen) && seen.width() == shown.getWidth());
+        }
         save(screen.get(), name);
         close(screen);
     }

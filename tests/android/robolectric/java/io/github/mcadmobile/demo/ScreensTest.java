@@ -660,6 +660,11 @@ public final class ScreensTest extends AppTestCase {
             search.pause().resume();
             waitFor("the way on", () -> isShown(search.get(), R.id.go_on)
                 && text(search.get(), R.id.progress).contains(said));
+            int[] month = new int[2];
+            int[] goOn = new int[2];
+            search.get().findViewById(R.id.month).getLocationOnScreen(month);
+            search.get().findViewById(R.id.go_on).getLocationOnScreen(goOn);
+            assertTrue("the month stands above its photos", month[1] > goOn[1]);
             assertFalse(isShown(search.get(), R.id.pause) || isShown(search.get(), R.id.stop));
         }
     }

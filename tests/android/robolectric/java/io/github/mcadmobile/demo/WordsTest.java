@@ -91,6 +91,7 @@ public final class WordsTest extends AppTestCase {
         ImageView photo = viewer.findViewById(R.id.photo);
         waitFor("the photo", () -> photo.getDrawable() != null);
         assertEquals("BOARDING PASS  LIS", text(viewer, R.id.matched));
+        assertEquals("Camera · Lisbon", viewer.getActionBar().getSubtitle().toString());
         Bitmap shown = Picture.of(viewer);
         int[] place = new int[2];
         photo.getLocationOnScreen(place);

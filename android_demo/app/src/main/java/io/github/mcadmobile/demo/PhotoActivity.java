@@ -15,6 +15,7 @@ import android.widget.TextView;
 import android.widget.Toast;
 import android.widget.VideoView;
 import io.github.mcadmobile.engine.index.Moments;
+import io.github.mcadmobile.engine.words.PhotoWords;
 import io.github.mcadmobile.gallery.Album;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoLibrary;
@@ -57,7 +58,7 @@ public final class PhotoActivity extends DetailActivity {
     private MediaController controls;
 
     /** A photo as read for display. */
-    private record Loaded(String path, Bitmap bitmap, Optional<PhotoLibrary.Item> item, boolean favourite, String text) {}
+    private record Loaded(String path, Bitmap bitmap, Optional<PhotoLibrary.Item> item, boolean favourite, PhotoWords words) {}
 
     @Override
     protected void onCreate(Bundle saved) {
@@ -117,19 +118,18 @@ public final class PhotoActivity extends DetailActivity {
         loader.execute(() -> {
             if (wanted.equals(path)) {
                 Loaded loaded = new Loaded(wanted, decode(wanted), photos.item(Moments.file(wanted)),
-                    photos.isFavourite(wanted), text(wanted));
+                    photos.isFavourite(wanted), words(wanted));
                 DemoApp.SCREEN.post(() -> show(loaded));
             }
         });
     }
 
-    private String text(String wanted) {
+    private PhotoWords words(String wanted) {
         try {
-            return MediaSearch.of(this).words(wanted).lines().stream().map(line -> Why.clean(line.text()))
-                .collect(Collectors.joining("\n"));
+            return MediaSearch.of(this).words(wanted);
         } catch (IOException | RuntimeException error) {
             Messages.log(error);
-            return "";
+            return PhotoWords.NONE;
         }
     }
 
@@ -160,7 +160,7 @@ public final class PhotoActivity extends DetailActivity {
         TextView matched = findViewById(R.id.matched);
         matched.setText(why.text());
         matched.setVisibility(why.text().isEmpty() ? View.GONE : View.VISIBLE);
-        text = loaded.text();
+        text = loaded.words().lines().stream().map(line -> Why.clean(line.text())).collect(Collectors.joining("\n"));
         long ms = Moments.ms(path);
         TextView play = findViewById(R.id.play);
         play.setText(getString(R.string.play_from, Messages.clock(ms)));
@@ -170,7 +170,9 @@ public final class PhotoActivity extends DetailActivity {
         if (loaded.item().isPresent()) {
             String day = Messages.day(loaded.item().get().takenMs());
             setTitle(day);
-            getActionBar().setSubtitle(Album.name(loaded.item().get().folder()));
+            List<String> places = loaded.words().places(); // the city first
+            getActionBar().setSubtitle(
+                Album.name(loaded.item().get().folder()) + (places.isEmpty() ? "" : " · " + places.get(0)));
             String description = Messages.describe(this, path, day);
             view.setContentDescription(description);
             view.announceForAccessibility(description);
