@@ -618,6 +618,8 @@ def test_what_is_left_is_told(app, phone):
         "done": -1,
         "total": -1,
         "per_minute": 0,
+        "read": 0,
+        "to_read": 0,
     }
     assert max(h["per_minute"] for h in heard) > 60
 
