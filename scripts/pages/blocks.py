@@ -191,4 +191,5 @@ BLOCKS: dict[str, Callable[[], dict[str, list[str]]]] = {
     "docs/python.md": lambda: {"onnx_students": onnx_students_table()},
     "docs/targets.md": lambda: {"export_matrix": matrix_table(), "qualcomm": qualcomm_table()},
     "models/mcad-s/README.md": lambda: student_card("recall"),
+    "models/mcad-o/README.md": lambda: student_card("recall_mcad-o"),
 }
