@@ -103,6 +103,16 @@ def test_photos_below_the_least_score_are_left_out(bundle: Bundle) -> None:
     assert [result["score"] for result in found] == scores[:2]
 
 
+def test_a_least_score_of_0_is_named_where_it_leaves_no_photo(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    index = create_index(bundle, tmp_path / "index")
+    with index.writer() as writer:
+        writer.add(["a.jpg"], -SearchEngine(bundle).embed_text("a dog")[None])
+    at = ("-b", str(bundle.directory), "--index", str(tmp_path / "index"), "--min-score", "0")
+    assert "below --min-score" in CliRunner().invoke(app, ["search", "a dog", *at]).output
+
+
 def test_photos_may_have_equals_signs_in_their_names(bundle: Bundle, tmp_path: Path) -> None:
     photo = tmp_path / "x=2.png"
     shutil.copy(packaged_photos()[0], photo)

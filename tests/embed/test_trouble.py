@@ -176,6 +176,13 @@ def test_a_lost_manifest_is_written_anew_from_the_shards(tmp_path, bundle, photo
     assert json.loads((out / "manifest.json").read_text()) == before
 
 
+def test_an_empty_manifest_is_damage_and_not_a_folder_without_one(tmp_path, bundle, photos):
+    (tmp_path / "manifest.json").write_text("")
+    failed = run("embed", photos, "--bundle", bundle.directory, "--out", tmp_path, code=1)
+    assert "manifest.json" in failed.stderr
+    assert not (tmp_path / "shards").exists()
+
+
 # Fills the disk, goes on once there is room, and says what was there in between.
 ON_A_FULL_DISK = """
 import os, subprocess, sys

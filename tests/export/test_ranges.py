@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
-from mcad_mobile.export.quantization.ranges import HEADROOM, activations, extremes
+from mcad_mobile.export.quantization.ranges import HEADROOM, activations, extremes, singles
 
 _LEVELS = 255
 
@@ -40,8 +40,8 @@ def test_8_bits_reach_from_the_least_to_the_largest_value_with_headroom_but_in_p
     convolution, tmp_path, quantize, recipe
 ):
     model, inputs = convolution
-    singles = [{"pixels": value[None]} for value in inputs["pixels"]]
-    found = extremes(activations(onnx.load(model)), singles)
+    each = [{"pixels": value[None]} for value in inputs["pixels"]]
+    found = extremes(activations(onnx.load(model)), each)
     quantize(model, tmp_path / "q.onnx", inputs, recipe)
     expected = {
         name: (largest - least) / _LEVELS * factor
@@ -49,6 +49,25 @@ def test_8_bits_reach_from_the_least_to_the_largest_value_with_headroom_but_in_p
     }
     assert [*expected] == ["pixels", "out"]
     assert steps_of(tmp_path / "q.onnx") == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(("length", "seen"), [("length", [10, 12]), (16, [16, 16])])
+def test_texts_are_read_without_padding_where_a_model_takes_any_length(length, seen):
+    shape = [1, length, 5]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["token_rows"], ["out"])],
+        "one",
+        [helper.make_tensor_value_info("token_rows", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, shape)],
+    )
+    mask = (np.arange(16) < np.array([[10], [12]])).astype(np.float32)
+    inputs = {
+        "token_rows": np.ones((2, 16, 5), np.float32),
+        "attention_mask": mask,
+        "pooling": mask,
+    }
+    found = singles(helper.make_model(graph), inputs)
+    assert [single["token_rows"].shape[1] for single in found] == seen
 
 
 def steps_of(path):

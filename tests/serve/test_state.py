@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -91,6 +92,14 @@ def test_indexing_uses_the_runtime_asked_for_and_leaves_a_core(tmp_path: Path) -
     bundle = make_tiny_bundle(tmp_path / "one")
     engine = served_bundles.ServedBundle("one", bundle, runtime="onnx").indexing_engine()
     assert (engine.runtime, engine.threads) == ("onnx", max(allowed_cores() - 1, 1))
+
+
+def test_bundles_of_one_folder_name_have_ids_of_their_own(tmp_path: Path) -> None:
+    bundles = [make_tiny_bundle(tmp_path / place / "same") for place in "ab"]
+    with create_index(bundles[0], tmp_path / "index") as index:
+        SearchEngine(bundles[0]).index_photos(index, packaged_photos()[:1])
+    with closing(open_state(bundles, [tmp_path / "index"])) as made:
+        assert [*made.bundles] == ["same", "same-2"]
 
 
 def test_what_is_not_named_is_the_first_of_the_same_student(state: State) -> None:
