@@ -113,11 +113,11 @@ def tower_plans(
     name: TowerName, target: Target, precisions: Mapping[TowerName, Precision] | None = None
 ) -> list[TowerPlan]:
     """Return a tower's rungs that can be built here; `precisions` replaces the first one's. The
-    reader has the image tower's, without those that are larger or slower on CPUs than others."""
+    reader has the text tower's, without those that are larger or slower on CPUs than others."""
     if name in READER_SHAPES:
         return [
             plan
-            for plan in tower_plans("image", target)
+            for plan in tower_plans("text", target)
             if plan.precision != "fp32" and (target.has_npu or RUNTIMES[plan.runtime].on_any_cpu)
         ]
     plans = [

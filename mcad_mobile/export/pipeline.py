@@ -98,11 +98,6 @@ def export(
                 "Export a bundle for each family.",
             )
         require_compilers(request.target, cloud=request.cloud is not None)
-        if options.read_text and not request.target.can_read_text:
-            raise TargetError(
-                f"What reads text is not made for {request.target.chip} yet.",
-                "Export it for CPUs, which every phone has, or without what reads text.",
-            )
         restore(request.out)
         check_place(student, request)
     progress("reading photos and captions to calibrate on")

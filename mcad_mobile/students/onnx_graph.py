@@ -616,7 +616,9 @@ def _pool(function: Callable[..., Tensor], **options: Any) -> Callable[..., Tens
         if max(dilations) > 1 or not (even or function is F.max_pool2d):
             raise NotImplementedError(f"pads {pads}, dilations {dilations}")
         if not even:  # a repeated edge is in each window of its copies, so it changes no maximum
-            x = F.pad(x, (left, right, top, bottom), mode="replicate")
+            # By joining, since NPUs' compilers do not know padding of this kind.
+            x = torch.cat([x[..., :1]] * left + [x] + [x[..., -1:]] * right, -1)
+            x = torch.cat([x[..., :1, :]] * top + [x] + [x[..., -1:, :]] * bottom, -2)
             left = top = 0
         counted = {"count_include_pad": bool(count_include_pad)} if options.get("average") else {}
         return function(
@@ -681,7 +683,8 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Erf": torch.erf,
     "Exp": torch.exp,
     "Gelu": lambda x, approximate="none": F.gelu(x, approximate=approximate),
-    "HardSigmoid": lambda x, alpha=0.2, beta=0.5: (alpha * x + beta).clamp(0, 1),
+    # Through 0 to 6, which NPUs' compilers know.
+    "HardSigmoid": lambda x, alpha=0.2, beta=0.5: F.relu6(6 * (alpha * x + beta)) / 6,
     "HardSwish": F.hardswish,
     "Identity": lambda x: x,
     "LeakyRelu": lambda x, alpha=0.01: F.leaky_relu(x, alpha),

@@ -72,11 +72,6 @@ class Target(Record, frozen=True):
         """Whether its bundles have rungs for an NPU."""
         return self.npu != "none"
 
-    @property
-    def can_read_text(self) -> bool:
-        """Whether what reads text is exported for it; for LiteRT it is not made yet."""
-        return self.family in ("cpu", "snapdragon")
-
     def to_json(self) -> dict[str, Any]:
         """Describe the chip as the list of targets in JSON has it.
 

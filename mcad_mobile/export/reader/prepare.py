@@ -7,8 +7,8 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
-from torch import nn
 
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.engine.bundle import (
@@ -42,6 +42,7 @@ from mcad_mobile.export.reader.pictures import (
 )
 from mcad_mobile.export.reader.places import CREDIT, write_places
 from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.students.onnx_graph import plain_onnx, torch_module
 
 _SEED, _HELD_OUT_SEED = 1, 2
 _CHARACTERS, _LICENCE, _PLACES = "characters.txt", "LICENSE.reader", "places.bin"
@@ -86,7 +87,7 @@ def with_reader(prepared: Prepared, samples: int) -> Prepared:
         compared[name] = {"pixels": held_out[:PARITY_INPUTS]}
         expected[name] = outputs[:PARITY_INPUTS]
         jobs[name] = ReaderJob(
-            module=nn.Module(),
+            module=torch_module(plain_onnx(onnx.load(work / _FIXED), {"pixels": shape})),
             name=name,
             inputs=(inputs,),
             output=output,
