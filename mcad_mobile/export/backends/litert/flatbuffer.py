@@ -45,7 +45,7 @@ def operators(path: Path) -> list[Operator]:
     stored = [_stored(schema, model, tensor) for tensor in graph.tensors]
     found = [
         Operator(
-            _name(schema, model, operator),
+            operator_name(schema, model, operator),
             tuple(stored[i] for i in (*operator.inputs, *operator.outputs) if i >= 0),
             bool(getattr(operator.builtinOptions, "fusedActivationFunction", 0)),
         )
@@ -75,7 +75,8 @@ def precision_of(path: Path) -> Precision:
     return "int8" if weights & {"INT8", "INT4"} else "fp32"
 
 
-def _name(schema: Any, model: Any, operator: Any) -> str:
+def operator_name(schema: Any, model: Any, operator: Any) -> str:
+    """Return an operator's name in the schema, or that of its custom or composite kind."""
     code = model.operatorCodes[operator.opcodeIndex]
     # Files written before 2020 have the code in the other field, which has 8 bits.
     number = max(code.builtinCode, code.deprecatedBuiltinCode)

@@ -22,7 +22,7 @@ from mcad_mobile.export.backends.litert.convert import (
     equalize_channels,
     stored_specs,
 )
-from mcad_mobile.export.backends.litert.flatbuffer import PRODUCTS, operators
+from mcad_mobile.export.backends.litert.flatbuffer import PRODUCTS, operator_name, operators
 from mcad_mobile.export.backends.onnx.quantize import all_weights_in_four_bits
 from mcad_mobile.export.quantization.four_bits import FourBits, by_values
 from mcad_mobile.export.quantization.ranges import HEADROOM, is_photo
@@ -113,7 +113,7 @@ def quantize_litert(
             for name in names - bounded:
                 found[name] = {end: value * HEADROOM[bits] for end, value in found[name].items()}
         activations = 8 if precision == "w8a8" else 16
-        roomy = with_room_for_biases(model, out.with_suffix(".room"), found)
+        roomy = _with_room_for_biases(model, out.with_suffix(".room"), found)
         job = quantizer.Quantizer(str(roomy), _settings(activations, narrow, stream))
         job.quantize(found).export_model(str(out), overwrite=True)
 
@@ -134,7 +134,7 @@ def _settings(activations: int, narrow: Sequence[str], stream: bool) -> Any:
     return manager.get_quantization_recipe()
 
 
-def with_room_for_biases(model: Path, out: Path, ranges: Mapping[str, Any]) -> Path:
+def _with_room_for_biases(model: Path, out: Path, ranges: Mapping[str, Any]) -> Path:
     """Return `model`, or a copy of it in which no channel's weights are so small that its bias,
     which is quantized in steps of input step times weight step, exceeds 32 bits: the quantizer cuts
     the bias then. One weight of such a channel becomes large enough, which changes the output by at
@@ -143,11 +143,10 @@ def with_room_for_biases(model: Path, out: Path, ranges: Mapping[str, Any]) -> P
     schema = require("ai_edge_litert.schema_py_generated", "dimensity")
     read = files.read_model(str(model))
     graph, changed = read.subgraphs[0], False
-    kinds = schema.BuiltinOperator
-    axes = {kinds.CONV_2D: 0, kinds.DEPTHWISE_CONV_2D: 3, kinds.FULLY_CONNECTED: 0}
+    axes = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
     for operator in graph.operators:
-        code = read.operatorCodes[operator.opcodeIndex].builtinCode
-        if code not in axes or len(operator.inputs) < 3 or operator.inputs[2] < 0:
+        name = operator_name(schema, read, operator)
+        if name not in axes or len(operator.inputs) < 3 or operator.inputs[2] < 0:
             continue
         given, *constants = (graph.tensors[number] for number in operator.inputs[:3])
         stored = [read.buffers[tensor.buffer] for tensor in constants]
@@ -155,7 +154,7 @@ def with_room_for_biases(model: Path, out: Path, ranges: Mapping[str, Any]) -> P
             continue
         weight, bias = (np.frombuffer(bytes(one.data), np.float32) for one in stored)
         weight = weight.reshape(constants[0].shape).copy()
-        rows = np.moveaxis(weight, axes[code], 0)  # a view
+        rows = np.moveaxis(weight, axes[name], 0)  # a view
         others = tuple(range(1, rows.ndim))
         seen = ranges[given.name.decode()]
         step = float(max(abs(seen["min"].min()), abs(seen["max"].max()))) / 2**15
