@@ -170,6 +170,15 @@ def test_a_channel_without_weights_keeps_its_bias(photos, tmp_path):
     np.testing.assert_allclose(found, expected, atol=0.01)
 
 
+def test_a_layer_that_sees_only_zeros_says_its_bias(photos, tmp_path):
+    torch.manual_seed(0)
+    tower = Pruned().eval()
+    tower.layers[0].weight.data.zero_()
+    tower.layers[0].bias.data.zero_()
+    found, expected = in_16_bits(tower, photos, tmp_path)
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
 class Doubled(nn.LayerNorm):
     def forward(self, x):
         return 2 * super().forward(x)

@@ -112,6 +112,9 @@ def quantize_litert(
         for bits, names in wider.items():
             for name in names - bounded:
                 found[name] = {end: value * HEADROOM[bits] for end, value in found[name].items()}
+        for seen in found.values():  # a range of nothing has no step
+            if not (seen["min"].any() or seen["max"].any()):
+                seen["max"] = np.ones_like(seen["max"])
         activations = 8 if precision == "w8a8" else 16
         roomy = _with_room_for_biases(model, out.with_suffix(".room"), found)
         job = quantizer.Quantizer(str(roomy), _settings(activations, narrow, stream))
