@@ -145,8 +145,8 @@ def _write_jar(out: Path, folders: Iterable[Path]) -> None:
 def _pom(artifact: Artifact, needed: Sequence[Artifact], bundle: Bundle | None) -> bytes:
     """Return the POM: the library's name, licences and dependencies."""
     licences = {"the search engine": "Apache-2.0"}
-    if bundle is not None:
-        licences[f"the weights of {bundle.student.name}"] = bundle.student.licence
+    for student in () if bundle is None else bundle.students:
+        licences[f"the weights of {student.name}"] = student.licence
     project = ElementTree.Element("project", xmlns=_POM)
     project.append(ElementTree.Comment(f" {_HAS_METADATA} "))
     _add(project, modelVersion="4.0.0", **_place(artifact), packaging="aar")

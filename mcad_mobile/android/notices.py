@@ -20,7 +20,7 @@ from mcad_mobile.base.licences import (
     missing_text,
     own_text,
 )
-from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.bundle import Bundle, StudentFacts
 from mcad_mobile.errors import BuildError
 
 FOLDER = "assets/mcad-licences"  # the app's About screen reads it
@@ -33,10 +33,15 @@ _SHIPPABLE = "hf:google/siglip2-base-patch16-224"
 def check_licence(bundle: Bundle, accepted: str | None) -> None:
     """Raise BuildError if the licence of the bundle's weights does not let everyone ship them, and
     is not the `accepted` one."""
-    licence = find_licence(bundle.student.licence)
+    for student in bundle.students:
+        _check_licence(student, accepted)
+
+
+def _check_licence(student: StudentFacts, accepted: str | None) -> None:
+    licence = find_licence(student.licence)
     if not licence.limit or licence.name.lower() == (accepted or "").lower():
         return
-    whose = f"the weights of {bundle.student.name}"
+    whose = f"the weights of {student.name}"
     if licence.name == UNKNOWN:
         raise BuildError(
             f"The licence of {whose} is not known.",
@@ -82,10 +87,12 @@ def notices(
         else:
             lines.append(f"{archive.path.name}: the licence of whoever made it")
     if bundle is not None:
-        licence, text = find_licence(bundle.student.licence), _weights_text(bundle)
-        if text is not None:
-            texts["weights/LICENSE"] = text
-        lines.append(_weights_line(bundle, licence, "weights/LICENSE" if text else licence.page))
+        for place, student in zip(("weights", "multilingual"), bundle.students, strict=False):
+            licence, text = find_licence(student.licence), _weights_text(bundle, student)
+            where = f"{place}/LICENSE"
+            if text is not None:
+                texts[where] = text
+            lines.append(_weights_line(student, licence, where if text else licence.page))
         if bundle.reader is not None:
             texts["reader/LICENSE"] = bundle.path(bundle.reader.licence_text).read_bytes()
             lines.append(_READER)
@@ -95,17 +102,15 @@ def notices(
     return [Entry(f"{FOLDER}/{name}", data) for name, data in sorted(entries.items())]
 
 
-def _weights_text(bundle: Bundle) -> bytes | None:
+def _weights_text(bundle: Bundle, student: StudentFacts) -> bytes | None:
     """Return the text of the weights' licence, also for a bundle that was exported without it."""
-    student = bundle.student
     if student.licence_text is not None:
         return bundle.path(student.licence_text).read_bytes()
     text = licence_text(student.licence, f"the authors of {student.source or student.name}")
     return None if text is None else text.encode()
 
 
-def _weights_line(bundle: Bundle, licence: Licence, text: str) -> str:
-    student = bundle.student
+def _weights_line(student: StudentFacts, licence: Licence, text: str) -> str:
     weights = student.name if not student.source else f"{student.name} ({student.source})"
     limit = f", which {licence.limit}" if licence.limit else ""
     return f"the weights of {weights}: {licence.name}{limit}" + (f" ({text})" if text else "")

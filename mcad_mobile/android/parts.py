@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
+from msgspec import structs
 
 from mcad_mobile.android.downloads import (
     ONNXRUNTIME_QNN,
@@ -171,12 +171,15 @@ def pack_bundle(
                 f"{'; '.join(f'{rung}: {reason}' for rung, reason in left_out.items())}.",
                 "Export it again: every bundle from torch or ONNX ends in an ONNX CPU model.",
             )
-        towers[name] = msgspec.structs.replace(bundle.tower(name), rungs=tuple(kept))
-    reader = bundle.reader
+        towers[name] = structs.replace(bundle.tower(name), rungs=tuple(kept))
+    reader, other = bundle.reader, bundle.multilingual
     if reader is not None:
-        of_reader = {name: towers.pop(name) for name in READER_SHAPES}
-        reader = msgspec.structs.replace(reader, **of_reader)
-    packed = msgspec.structs.replace(bundle, directory=directory, reader=reader, **towers)
+        reader = structs.replace(reader, **{name: towers.pop(name) for name in READER_SHAPES})
+    if other is not None:
+        other = structs.replace(other, text=towers.pop("multilingual"))
+    packed = structs.replace(
+        bundle, directory=directory, reader=reader, multilingual=other, **towers
+    )
     for record in packed.files():
         copy = directory / record.path
         copy.parent.mkdir(parents=True, exist_ok=True)

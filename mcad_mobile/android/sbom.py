@@ -26,7 +26,7 @@ from mcad_mobile.android.parts import Parts
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.licences import find_licence
-from mcad_mobile.engine.bundle import MANIFEST, READER_SHAPES, Bundle, FileRecord
+from mcad_mobile.engine.bundle import MANIFEST, READER_SHAPES, Bundle, FileRecord, StudentFacts
 from mcad_mobile.engine.native.android import LIBRARY as KERNELS
 
 _ENGINE = "mcad-engine"
@@ -74,7 +74,7 @@ def sbom(
     ]
     if parts.bundle is not None:
         bundle = parts.bundle
-        components += [_student(bundle), *_towers(bundle), *_other_files(bundle)]
+        components += [*map(_student, bundle.students), *_towers(bundle), *_other_files(bundle)]
     metadata = BomMetaData(component=made, tools=ToolRepository(components=used))
     bom = Bom(components=components, metadata=metadata, serial_number=uuid.UUID(int=0))
     bom.metadata.timestamp = None  # type: ignore[assignment]
@@ -131,8 +131,7 @@ def _archive(
     return component
 
 
-def _student(bundle: Bundle) -> Component:
-    student = bundle.student
+def _student(student: StudentFacts) -> Component:
     description = f"The student that the towers are of; sha256 of its identity {student.sha256}"
     if student.source:
         description += f"; weights: {student.source}"
@@ -149,14 +148,15 @@ def _student(bundle: Bundle) -> Component:
 def _towers(bundle: Bundle) -> Iterable[Component]:
     for name in bundle.towers:
         of_reader = name in READER_SHAPES
+        student = bundle.students[name == "multilingual"]
         for rung in bundle.tower(name).rungs:
             full_name = f"{name} tower {rung.name}"
             yield Component(
                 type=_MODEL,
                 bom_ref=full_name,
                 name=full_name,
-                version=(rung.files[0] if of_reader else bundle.student).sha256[:12],
-                licenses=[_licence("Apache-2.0" if of_reader else bundle.student.licence)],
+                version=(rung.files[0] if of_reader else student).sha256[:12],
+                licenses=[_licence("Apache-2.0" if of_reader else student.licence)],
                 components=[_record(file) for file in rung.files],
             )
 

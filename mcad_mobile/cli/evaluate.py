@@ -11,6 +11,7 @@ from mcad_mobile.base.standard_output import counted, print_json
 from mcad_mobile.cli.options import (
     Dim,
     Json,
+    Language,
     PreprocessName,
     RuntimeName,
     StudentName,
@@ -44,6 +45,7 @@ def evaluate(
         autocompletion=among(lambda: ("train", "val", "test")),
         help="Which split of the dataset.",
     ),
+    language: Language = None,
     runtime: RuntimeName = None,
     threads: Threads = 1,
     json: Json = False,
@@ -55,13 +57,13 @@ def evaluate(
       mcad-mobile eval --data flickr8k --bundle build/sd
     """
     if bundle is None:
-        exclude(context, "without --bundle", "runtime", "threads")
+        exclude(context, "without --bundle", "language", "runtime", "threads")
     else:
         exclude(context, "with --bundle", "student", "tokenizer", "preprocess", "dim")
     photos = load_captions(data, split)
     with progress_bar() as advance:
         if bundle is not None:
-            loaded = load_bundle(bundle)
+            loaded = load_bundle(bundle).for_language(language)
             engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)
             embedded = embed(photos, engine.embed_photo, engine.embed_text, advance)
             facts = loaded.student

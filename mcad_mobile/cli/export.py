@@ -58,6 +58,9 @@ from mcad_mobile.targets import Target, all_targets, find_targets
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub_compiler import CloudCompiler
     from mcad_mobile.export.pipeline import Exported
+    from mcad_mobile.students.student import Student
+
+_BOTH = "default,"  # before a text tower that a bundle gets beside the student's own
 
 
 def _chip_names() -> list[str]:
@@ -85,7 +88,8 @@ def export(
     ),
     text: str | None = optional(
         help="Another text tower for the same image tower: multilingual, which reads 68 languages, "
-        "or a folder that `distill --text-only` wrote. Indexes stay valid."
+        "or a folder that `distill --text-only` wrote. Indexes stay valid. default,multilingual: "
+        "both; an app takes the second on phones that are not set to English."
     ),
     target: list[str] = several(
         "--target",
@@ -149,7 +153,7 @@ def export(
       mcad-mobile export -t SM8550,SM8650,SM8750 -o build/sd   # one bundle for three chips
       mcad-mobile export --student open_clip:ViT-B-32-SigLIP2-256:webli -t snapdragon \\
           --out build/siglip2
-      mcad-mobile export --text multilingual --target snapdragon --out build/sd
+      mcad-mobile export --text default,multilingual --target snapdragon --out build/sd
       mcad-mobile export -t cpu -o build/small --precision auto --max-recall-drop 0.5 --data DIR
     """
     if every == bool(target):
@@ -170,13 +174,10 @@ def export(
     from mcad_mobile.export.pipeline import export as run
     from mcad_mobile.export.recall_drop import data_facts
     from mcad_mobile.export.smallest_pair import Budget
-    from mcad_mobile.students.load import load_student, load_with_text
 
     with progress_bar() as advance:
-        loaded = (
-            load_with_text(text, student, dim)
-            if text
-            else load_student(student, dim, tokenizer=tokenizer, preprocess=preprocess)
+        loaded, multilingual = _students(
+            text, student, dim, tokenizer=tokenizer, preprocess=preprocess
         )
         by_student = embed_by_student(loaded, photos, advance) if photos else None
         requests = [
@@ -193,6 +194,7 @@ def export(
             allow_low_parity=allow_low_parity,
             budget=budget,
             read_text=read_text,
+            multilingual=multilingual,
         )
         exported = run(loaded, requests, export_options, advance)
         warnings = [warning for made in exported for warning in made.warnings]
@@ -214,6 +216,18 @@ def export(
             _print_search(made.report.precision)
     if recall is not None:
         _print_recall(data, recall)
+
+
+def _students(
+    text: str | None, spec: str | None, dim: int | None, **files: Any
+) -> tuple[Student, Student | None]:
+    """Return the student, and one whose text tower comes beside its own."""
+    from mcad_mobile.students.load import load_student, load_with_text
+
+    if text and not text.startswith(_BOTH):
+        return load_with_text(text, spec, dim), None
+    other = load_with_text(text.removeprefix(_BOTH), spec, dim) if text else None
+    return load_student(spec, dim, **files), other
 
 
 def _measure_recall(
@@ -286,7 +300,7 @@ def _precisions(
         raise typer.BadParameter(
             f"--precision {precision} is for chips with an NPU, and not for {', '.join(cpus)}"
         )
-    return {"image": precision, "text": precision}
+    return dict.fromkeys((*TOWERS, "multilingual"), precision)
 
 
 def _graph_form(chip: Target) -> tuple[str, int]:
@@ -332,7 +346,11 @@ def _document(made: Exported, recall: RecallRecord | None) -> dict[str, Any]:
         **({"chips": [chip.id for chip in bundle.chips]} if len(bundle.chips) > 1 else {}),
         "student": bundle.student.name,
         "licence": bundle.student.licence,
-        "towers": {name: bundle.tower(name).rungs[0].facts() for name in TOWERS},
+        "towers": {
+            name: bundle.tower(name).rungs[0].facts()
+            for name in bundle.towers
+            if name not in READER_SHAPES
+        },
     }
     if bundle.reader is not None:
         document["reader"] = {
@@ -383,11 +401,11 @@ def _print(bundle: Bundle) -> None:
     )
     for note in notes:
         print(note)
-    licence = find_licence(bundle.student.licence)
-    print(f"Licence of the weights: {licence.name}", end="")
-    if licence.limit:
-        print(f", which {licence.limit}; an app needs --accept-licence {licence.name}", end="")
-    print(".")
+    for licence in map(find_licence, dict.fromkeys(x.licence for x in bundle.students)):
+        print(f"Licence of the weights: {licence.name}", end="")
+        if licence.limit:
+            print(f", which {licence.limit}; an app needs --accept-licence {licence.name}", end="")
+        print(".")
 
 
 def _print_search(record: PrecisionRecord) -> None:

@@ -70,6 +70,15 @@ RuntimeName = Annotated[
         help="onnx, litert, or qnn (simulated). Default: the best that this machine runs natively.",
     ),
 ]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        metavar="CODE",
+        help="The queries' language, such as de. If the bundle has two text towers, the "
+        "multilingual one embeds all but English. Default: en.",
+    ),
+]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 StudentName = Annotated[
     str | None,

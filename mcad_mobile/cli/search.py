@@ -24,6 +24,7 @@ from mcad_mobile.cli.options import (
     BundlePath,
     IndexPath,
     Json,
+    Language,
     RuntimeName,
     Threads,
     allow_only,
@@ -95,6 +96,7 @@ def search(
     show: bool = flag(
         "--show", help="Also write the results to a page, BUNDLE.search.html, and open it."
     ),
+    language: Language = None,
     runtime: RuntimeName = None,
     threads: Threads = 1,
     json: Json = False,
@@ -109,6 +111,7 @@ def search(
       mcad-mobile search "a dog" --in ~/Pictures/2024 --after 2024-05-01 --before 2024-06-01 \\
           --bundle build/sd
       mcad-mobile search "beach" --place Lisbon --bundle build/sd
+      mcad-mobile search "Hund am Strand" --language de --bundle build/sd
       mcad-mobile search "a birthday cake" -k 60 --show --bundle build/sd
       mcad-mobile search "blowing out candles" --kind video --bundle build/sd
       mcad-mobile search --duplicates 0.97 --in ~/Pictures/2024 --show --bundle build/sd
@@ -135,7 +138,7 @@ def search(
     ]
     if not parts:
         raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
-    loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle).for_language(language)
     photos = _open(loaded, index)
     rows = _rows(photos, folders, after=after, before=before, place=place, kind=kind)
     engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)

@@ -12,6 +12,7 @@ from mcad_mobile.base.files import real_path
 from mcad_mobile.base.standard_output import counted, flush_results, print_json
 from mcad_mobile.cli.options import (
     Json,
+    Language,
     RuntimeName,
     Threads,
     default_bundle,
@@ -47,6 +48,7 @@ def serve(
     ),
     port: int = typer.Option(8420, min=0, max=65535, help="0 for any free port."),
     browser: bool = flag("--open", help="Open the page in the default browser."),
+    language: Language = None,
     runtime: RuntimeName = None,
     threads: Threads = 1,
     json: Json = False,
@@ -73,7 +75,13 @@ def serve(
         bundles = [load_bundle(directory) for directory in bundle]
         indexes = index or _default_indexes(bundles, bool(folders))
         state = server.open_state(
-            bundles, indexes, folders, runtime=runtime, threads=threads, warn=warn
+            bundles,
+            indexes,
+            folders,
+            language=language,
+            runtime=runtime,
+            threads=threads,
+            warn=warn,
         )
         address = f"http://{server.ADDRESS}:{listening.getsockname()[1]}/"
 

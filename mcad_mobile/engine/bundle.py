@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, structs
 from numpy.typing import NDArray
 
 from mcad_mobile.base.documents import (
@@ -38,7 +39,7 @@ SCHEMA = "mcad-bundle/1"
 MANIFEST = "bundle.json"
 _MOST_MANIFEST_BYTES = 1 << 24  # exports write up to 100 KB
 TOWERS: tuple[TowerName, ...] = ("image", "text")
-TowerName = Literal["image", "text", "detector", "recognizer"]
+TowerName = Literal["image", "text", "multilingual", "detector", "recognizer"]
 Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 
 # Remedies for when something else was given in place of a bundle.
@@ -211,6 +212,17 @@ class Tower(Record, frozen=True):
     golden: Golden
 
 
+class TextFacts(Record, frozen=True):
+    """A second text tower of the same image tower, for languages other than English: what a bundle
+    has in place of its own fields when it searches by this tower."""
+
+    student: StudentFacts
+    text: Tower
+    tokenizer: TokenizerSpec
+    tokenizer_file: FileRecord
+    token_table: TableRecord
+
+
 class ReaderFacts(Record, frozen=True):
     """What reads the text in photos. `detector`: pixels [1, 3, S, S] -> the probability of text of
     each pixel [1, 1, S, S]. `recognizer`: pixels of a line [1, 3, 48, W] -> the probabilities of
@@ -228,7 +240,7 @@ class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
     """The fields of bundle.json, in their order on disk, after `schema`. `dim` is the width of the
     embeddings, which towers do not normalize; `sample` holds those of photos [M, dim] float32.
     `recall` and `precision` are of older versions, which had no export_report.json. `reader` is
-    left out if photos' texts are not read."""
+    left out if photos' texts are not read, `multilingual` if there is one text tower."""
 
     name: str
     created: str
@@ -246,6 +258,17 @@ class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
     recall: dict[str, Any] | None = None
     precision: dict[str, Any] | None = None
     reader: ReaderFacts | None = None
+    multilingual: TextFacts | None = None
+
+    def __post_init__(self) -> None:
+        if len({student.image_sha256 for student in self.students}) > 1:
+            raise ValueError("its text towers belong to different image towers")
+
+    @property
+    def students(self) -> tuple[StudentFacts, ...]:
+        """The students that its towers are of."""
+        other = self.multilingual
+        return (self.student, other.student) if other else (self.student,)
 
 
 class Bundle(BundleDocument, frozen=True, kw_only=True):
@@ -263,7 +286,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         """Return the fallback ladder and the self-test of a tower.
 
         Args:
-            name: "image" or "text"; of the reader, "detector" or "recognizer".
+            name: "image", "text" or "multilingual"; of the reader, "detector" or "recognizer".
 
         Returns:
             Its `rungs`, best first, and `golden`: inputs with the embeddings to expect.
@@ -273,6 +296,9 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         """
         if name in TOWERS:
             return self.image if name == "image" else self.text
+        if name == "multilingual":
+            assert self.multilingual is not None  # else it is not among `towers`
+            return self.multilingual.text
         if self.reader is None:
             raise BundleError(f"{self.directory} cannot read text.", Remedy.EXPORT_WITH_READER)
         return self.reader.detector if name == "detector" else self.reader.recognizer
@@ -280,7 +306,22 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
     @property
     def towers(self) -> tuple[TowerName, ...]:
         """The names of its towers."""
-        return TOWERS if self.reader is None else (*TOWERS, *READER_SHAPES)
+        other: tuple[TowerName, ...] = () if self.multilingual is None else ("multilingual",)
+        return (*TOWERS, *other, *(() if self.reader is None else READER_SHAPES))
+
+    def for_language(self, language: str | None) -> Bundle:
+        """Choose the text tower that reads a language, as apps do by the phone's.
+
+        Args:
+            language: its code, such as "de" or "pt-BR"; None for the tower that is first.
+
+        Returns:
+            The bundle with its multilingual text tower alone, if it has one and the language is
+            not English; else this bundle.
+        """
+        if self.multilingual is None or re.split("[-_]", (language or "en").lower())[0] == "en":
+            return self
+        return structs.replace(self, multilingual=None, **structs.asdict(self.multilingual))
 
     def chip(self, rung: Rung) -> TargetFacts:
         """Tell which chip a rung is for.
@@ -347,12 +388,14 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
             Every file, as often as bundle.json names it.
         """
         found = [self.tokenizer_file, self.token_table.file, self.sample]
+        if (other := self.multilingual) is not None:
+            found += [other.tokenizer_file, other.token_table.file]
         for tower in map(self.tower, self.towers):
             for rung in tower.rungs:
                 found += [*rung.files, rung.expected]
             found += [*tower.golden.inputs.values(), tower.golden.embeddings]
             found += [tower.golden.ids] if tower.golden.ids is not None else []
-        found += [self.student.licence_text] if self.student.licence_text is not None else []
+        found += [text for student in self.students if (text := student.licence_text) is not None]
         if self.reader is not None:
             found += [self.reader.characters, self.reader.licence_text]
             found += [self.reader.places] if self.reader.places is not None else []
@@ -365,7 +408,8 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
             OSError: it cannot be written.
         """
         fields = {name: getattr(self, name) for name in BundleDocument.__struct_fields__}
-        fields["reader"] = self.reader or msgspec.UNSET  # which is left out
+        for name in ("reader", "multilingual"):
+            fields[name] = fields[name] or UNSET  # which is left out
         encoded = msgspec.json.encode(BundleDocument(**fields))
         document = msgspec.json.format(encoded, indent=2) + b"\n"
         write_atomically(self.directory / MANIFEST, document)
@@ -420,7 +464,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         document = decode(
             raw, BundleDocument, path, BundleError, Remedy.EXPORT_AGAIN, schema=SCHEMA
         )
-        bundle = Bundle(directory=directory, **msgspec.structs.asdict(document))
+        bundle = Bundle(directory=directory, **structs.asdict(document))
         for record in bundle.files():
             _check_present(bundle, record)
         if verify:

@@ -98,7 +98,7 @@ def _build_rung(
         job,
         *plan,
         four_bit_weights=frozenset() if chosen is None else chosen.four_bit_weights,
-        keep_precision=request.precisions is not None,
+        keep_precision=name in (request.precisions or {}),
         compile_context=None if request.cloud is None else request.cloud.compile,
     )
     rung = backend_of(plan.runtime).build(order, folder)
@@ -126,11 +126,12 @@ def tower_plans(
         for precision in [plan.image if name == "image" else plan.text]
         if precision is not None and backend_of(plan.runtime).can_build(plan.runtime, target)
     ]
-    if precisions is None:
+    precision = (precisions or {}).get(name)
+    if precision is None:
         return plans
     source = RUNTIMES[plans[0].runtime].source
     return [
-        plan._replace(precision=precisions[name]) if number == 0 or plan.runtime == source else plan
+        plan._replace(precision=precision) if number == 0 or plan.runtime == source else plan
         for number, plan in enumerate(plans)
     ]
 

@@ -22,7 +22,7 @@ from mcad_mobile.base.files import (
 )
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.engine.bundle import READER_SHAPES, TOWERS, Bundle, check_replaceable
+from mcad_mobile.engine.bundle import READER_SHAPES, TOWERS, Bundle, TowerName, check_replaceable
 from mcad_mobile.engine.towers import RUNTIMES
 from mcad_mobile.engine.towers.litert import LiteRT
 from mcad_mobile.errors import TargetError
@@ -58,7 +58,8 @@ _TEXTS_PER_PHOTO = 8
 class ExportOptions:
     """How bundles are exported; by default, calibrated on photos of installed packages. Simulators
     are slow, so they run `simulated_inputs` of the 16 inputs that towers are compared on. With
-    `read_text`, they get a reader of text in photos."""
+    `read_text`, they get a reader of text in photos; with `multilingual`, a student with the same
+    image tower, its text tower for languages other than English."""
 
     calibration: Path | None = None
     samples: int = 32
@@ -67,6 +68,7 @@ class ExportOptions:
     simulated_inputs: int = PARITY_INPUTS
     budget: Budget | None = None
     read_text: bool = False
+    multilingual: Student | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ def export(
         check_place(student, request)
     progress("reading photos and captions to calibrate on")
     calibrate, held_out, warned = calibration_samples(student, options)
-    names = (*TOWERS, *READER_SHAPES) if options.read_text else TOWERS
+    names: list[TowerName] = [*TOWERS, *(READER_SHAPES if options.read_text else ())]
+    if options.multilingual is not None:
+        names.append("multilingual")
     plans = [
         key
         for request in requests
@@ -112,7 +116,7 @@ def export(
     steps = Steps(progress, len(set(plans)))
     exported, report, built = [], ExportReport(), dict[Key, BuiltRung]()
     with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
-        prepared = prepare(student, calibrate, held_out, Path(scratch), steps)
+        prepared = prepare(student, calibrate, held_out, Path(scratch), steps, options.multilingual)
         if options.read_text:
             prepared = with_reader(prepared, options.samples)
         standard = Standard(

@@ -27,6 +27,7 @@ from mcad_mobile.engine.bundle import (
     TableRecord,
     TargetFacts,
     TensorSpec,
+    TextFacts,
     Tower,
     TowerName,
 )
@@ -91,6 +92,7 @@ class Prepared:
         facts: the fields of bundle.json that its bundles share.
         steps: numbers the rungs that are built.
         reader: with a reader of text, its characters, its licence and the table of places.
+        multilingual: with a second text tower, what bundle.json says of it besides the tower.
     """
 
     student: Student
@@ -102,6 +104,7 @@ class Prepared:
     facts: Mapping[str, Any]
     steps: Steps
     reader: tuple[FileRecord, ...] | None = None
+    multilingual: Mapping[str, Any] | None = None
 
     def bundle(
         self,
@@ -112,9 +115,11 @@ class Prepared:
         """Return the bundle of these rungs for chips, with its files in `directory`."""
         target = targets[0]
         towers = {name: Tower(rungs.get(name, ()), job.golden) for name, job in self.jobs.items()}
-        reader = None
+        reader = multilingual = None
         if self.reader is not None:
             reader = ReaderFacts(towers["detector"], towers["recognizer"], *self.reader)
+        if self.multilingual is not None:
+            multilingual = TextFacts(text=towers["multilingual"], **self.multilingual)
         return Bundle(
             directory=directory,
             name=f"{self.student.name}-{target.id}",
@@ -122,6 +127,7 @@ class Prepared:
             image=towers["image"],
             text=towers["text"],
             reader=reader,
+            multilingual=multilingual,
             **self.facts,
         )
 
@@ -134,37 +140,23 @@ def chip_facts(target: Target, targets: Sequence[Target]) -> TargetFacts:
 
 
 def prepare(
-    student: Student, calibrate: Samples, held_out: Samples, folder: Path, steps: Steps
+    student: Student,
+    calibrate: Samples,
+    held_out: Samples,
+    folder: Path,
+    steps: Steps,
+    multilingual: Student | None = None,
 ) -> Prepared:
     """Write the files that bundles share, and run the float towers. Rungs are compared with float
-    on the first 16 `held_out` inputs; the rest decide between ways to quantize."""
+    on the first 16 `held_out` inputs; the rest decide between ways to quantize. `multilingual`: a
+    student with the same image tower, whose text tower is added."""
     common = folder / "common"
     common.mkdir()
-    (tokens, width), bits = student.token_table.shape, student.text_spec.table_bits
-    write_token_table(common / TABLE, student.token_table.numpy(), bits)
-    table = TokenTable(common / TABLE, tokens, width, bits)
-    some, rest = held_out[:PARITY_INPUTS], held_out[PARITY_INPUTS:]
-    # A phone reads rounded rows of its table; the float student reads its own.
-    compared = {name: some.read_from(table).inputs(name) for name in TOWERS}
-    expected = {name: float_embeddings(student.tower(name), some.inputs(name)) for name in TOWERS}
-    jobs = {}
+    facts, table = _text_facts(student, common)
+    prepared = Prepared(student, common, table, {}, {}, {}, facts, steps)
     for name in TOWERS:
-        validation = rest if rest.count(name) else calibrate
-        module = student.tower(name)
-        inputs, output = tower_specs(student, name)
-        jobs[name] = TowerJob(
-            module=module,
-            name=name,
-            inputs=inputs,
-            output=output,
-            samples=calibrate.read_from(table).inputs(name),
-            validation=validation.read_from(table).inputs(name),
-            expected=float_embeddings(module, validation.inputs(name)),
-            golden=_save_golden(common, name, compared[name], expected[name], some),
-            work=_new_folder(folder, f"{name}-float"),
-            any_length=name == "text" and not student.text_spec.attends_to_padding,
-            progress=partial(steps.part, name),
-        )
+        prepared = _with_tower(prepared, name, student, calibrate, held_out, table)
+    jobs = dict(prepared.jobs)
     own = jobs["image"]
     own.progress("correcting biases for 8 bits")
     jobs["image"] = replace(
@@ -174,8 +166,56 @@ def prepare(
         uncorrected=own,
     )
     photos = float_embeddings(student.tower("image"), held_out.inputs("image"))
-    facts = _shared_facts(student, common, photos)
-    return Prepared(student, common, table, compared, expected, jobs, facts, steps)
+    facts |= {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "dim": student.dim,
+        "preprocess": student.preprocess,
+        "sample": save_array(common, "golden/photo_sample.npy", photos),
+        "tools": tool_versions(_TOOLS),
+    }
+    prepared = replace(prepared, jobs=jobs, facts=facts)
+    if multilingual is None:
+        return prepared
+    facts, table = _text_facts(multilingual, common, "multilingual/")
+    read = calibrate.read_by(multilingual), held_out.read_by(multilingual)
+    prepared = _with_tower(prepared, "multilingual", multilingual, *read, table)
+    return replace(prepared, multilingual=facts)
+
+
+def _with_tower(
+    prepared: Prepared,
+    name: TowerName,
+    student: Student,
+    calibrate: Samples,
+    held_out: Samples,
+    table: TokenTable,
+) -> Prepared:
+    some, rest = held_out[:PARITY_INPUTS], held_out[PARITY_INPUTS:]
+    validation = rest if rest.count(name) else calibrate
+    module = student.tower("image" if name == "image" else "text")
+    inputs, output = tower_specs(student, name)
+    # A phone reads rounded rows of its table; the float student reads its own.
+    compared = some.read_from(table).inputs(name)
+    expected = float_embeddings(module, some.inputs(name))
+    job = TowerJob(
+        module=module,
+        name=name,
+        inputs=inputs,
+        output=output,
+        samples=calibrate.read_from(table).inputs(name),
+        validation=validation.read_from(table).inputs(name),
+        expected=float_embeddings(module, validation.inputs(name)),
+        golden=_save_golden(prepared.common, name, compared, expected, some),
+        work=_new_folder(prepared.common.parent, f"{name}-float"),
+        any_length=name != "image" and not student.text_spec.attends_to_padding,
+        progress=partial(prepared.steps.part, name),
+    )
+    return replace(
+        prepared,
+        compared={**prepared.compared, name: compared},
+        expected={**prepared.expected, name: expected},
+        jobs={**prepared.jobs, name: job},
+    )
 
 
 def _new_folder(folder: Path, name: str) -> Path:
@@ -192,32 +232,37 @@ def _save_golden(
 ) -> Golden:
     """Write the first inputs as a phone reads them, and the float embeddings."""
     few = samples[:GOLDEN_INPUTS]
+    place = "multilingual/golden" if name == "multilingual" else "golden"
 
     def save(key: str, array: NDArray[Any]) -> FileRecord:
-        return save_array(common, f"golden/{key}.npy", array[: len(few.ids)])
+        return save_array(common, f"{place}/{key}.npy", array[: len(few.ids)])
 
     return Golden(
         inputs={key: save(key, value) for key, value in inputs.items()},
         embeddings=save(f"{name}_embedding", expected),
-        texts=few.texts if name == "text" else (),
-        ids=save("token_ids", few.ids) if name == "text" else None,
+        texts=() if name == "image" else few.texts,
+        ids=None if name == "image" else save("token_ids", few.ids),
     )
 
 
-def _shared_facts(
-    student: Student, common: Path, photo_embeddings: NDArray[np.float32]
-) -> dict[str, Any]:
-    """Return the fields that all bundles share; `photo_embeddings` are [N, dim] for tuning."""
+def _text_facts(
+    student: Student, common: Path, place: str = ""
+) -> tuple[dict[str, Any], TokenTable]:
+    """Write what a text tower needs into the folder `place`. Return the fields of bundle.json that
+    say so, but the tower itself, and the token table as a phone reads it."""
     tokenizer, file = student.tokenizer_file
-    (common / TOKENIZER).write_bytes(file)
-    tokens, width = student.token_table.shape
-    table = FileRecord.of(common, common / TABLE)
     source = student.source
     licence = source.licence.document(source.weights)
-    if licence is not None:
-        (common / LICENCE_TEXT).write_bytes(licence)
+    (common / place).mkdir(exist_ok=True)
+    path = common / place / TABLE
+    (tokens, width), bits = student.token_table.shape, student.text_spec.table_bits
+    write_token_table(path, student.token_table.numpy(), bits)
+
+    def save(name: str, data: bytes) -> FileRecord:
+        (common / place / name).write_bytes(data)
+        return FileRecord.of(common, common / place / name)
+
     return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "student": StudentFacts(
             name=student.name,
             sha256=student.sha256,
@@ -225,16 +270,12 @@ def _shared_facts(
             source=source.weights,
             preprocess=source.preprocess,
             licence=source.licence.name,
-            licence_text=None if licence is None else FileRecord.of(common, common / LICENCE_TEXT),
+            licence_text=None if licence is None else save(LICENCE_TEXT, licence),
         ),
-        "dim": student.dim,
-        "preprocess": student.preprocess,
         "tokenizer": tokenizer,
-        "tokenizer_file": FileRecord.of(common, common / TOKENIZER),
-        "token_table": TableRecord(table, tokens, width, student.text_spec.table_bits),
-        "sample": save_array(common, "golden/photo_sample.npy", photo_embeddings),
-        "tools": tool_versions(_TOOLS),
-    }
+        "tokenizer_file": save(TOKENIZER, file),
+        "token_table": TableRecord(FileRecord.of(common, path), tokens, width, bits),
+    }, TokenTable(path, tokens, width, bits)
 
 
 def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ...], TensorSpec]:

@@ -14,7 +14,7 @@ from mcad_mobile.serve.records import RungInfo
 
 
 class ServedBundle:
-    """A bundle and the engines of its rungs.
+    """A bundle with its text tower for `language`, and the engines of its rungs.
 
     Call `engine` and `change_over` on one thread; `find_replacement` may be called on another.
     `note` says why an older state of the bundle is served, if it is.
@@ -25,12 +25,13 @@ class ServedBundle:
         name: str,
         bundle: Bundle,
         *,
+        language: str | None = None,
         threads: int = 1,
         runtime: str | None = None,
         warn: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.id = name
-        self.bundle = bundle
+        self.bundle, self._language = bundle.for_language(language), language
         self.note: str | None = None
         self._refused: str | None = None
         self._tried: FolderState | None = None
@@ -116,7 +117,7 @@ class ServedBundle:
             return None
         self._tried = files
         try:
-            found = Bundle.load(self.bundle.directory)
+            found = Bundle.load(self.bundle.directory).for_language(self._language)
         except McadError as error:
             self.note = _still_served(error)
             return None

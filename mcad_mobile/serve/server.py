@@ -136,11 +136,13 @@ def open_state(
     indexes: Sequence[Path],
     folders: Sequence[Path] = (),
     *,
+    language: str | None = None,
     runtime: str | None = None,
     threads: int = 1,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> State:
-    """Open bundles and indexes, with each bundle's best rung in memory.
+    """Open bundles and indexes, with the best rung in memory of each bundle's text tower for
+    `language`.
 
     An index that does not exist is created by the first bundle if there are `folders` to fill it
     from.
@@ -150,7 +152,7 @@ def open_state(
         PhotoError: An index does not exist, and `folders` hold no photo.
     """
     served = [
-        ServedBundle(name, bundle, runtime=runtime, threads=threads, warn=warn)
+        ServedBundle(name, bundle, language=language, runtime=runtime, threads=threads, warn=warn)
         for name, bundle in zip(
             _names([bundle.directory for bundle in bundles]), bundles, strict=True
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BuildError
 from tests.support.archives import onnxruntime_archive
 from tests.support.probe import variant
-from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_bundle import make_tiny_bundle, two_text_towers
 from tests.support.tiny_reader import with_reader
 from tests.support.variants import first_of
 
@@ -74,6 +75,27 @@ def test_what_is_accepted_by_name_is_built_and_named(own, tmp_path):
     assert "weights of tiny (random weights): apple-amlr, which allows research only" in notice
     text = library.read("assets/mcad-licences/weights/LICENSE")
     assert text == b"The text of apple-amlr.\n"
+
+
+def test_the_licences_of_both_text_towers_are_asked_for_and_carried(own, tmp_path):
+    both = two_text_towers(tmp_path / "both")
+    assert both.multilingual is not None
+    other = replace(both.multilingual.student, licence="apple-amlr")
+    changed = replace(both.multilingual, student=other)
+    bundle = Bundle.load(variant(both, tmp_path / "bundle", multilingual=changed))
+    with pytest.raises(BuildError, match="weights of tiny-m are under apple-amlr"):
+        build_app(bundle, tmp_path / "demo.apk", BuildOptions(onnxruntime=own))
+    options = BuildOptions(onnxruntime=own, accept_licence="apple-amlr")
+    app = zipfile.ZipFile(build_app(bundle, tmp_path / "demo.apk", options).package)
+    notice = app.read(NOTICE).decode()
+    assert "weights of tiny (random weights): MIT (weights/LICENSE)" in notice
+    assert "weights of tiny-m (random weights): apple-amlr, which allows research only" in notice
+    components = json.loads((tmp_path / "demo.apk.cdx.json").read_text())["components"]
+    licences = {found["name"]: found["licenses"] for found in components if "licenses" in found}
+    for name in ("tiny-m", "multilingual tower onnx fp32"):
+        assert licences[name] == [{"license": {"name": "apple-amlr"}}]
+    assert licences["text tower onnx fp32"] == licences["tiny"] != licences["tiny-m"]
+    assert "assets/bundle/multilingual/tokenizer.bin" in app.namelist()
 
 
 def test_an_app_carries_the_licences_of_all_its_parts(own, tmp_path):

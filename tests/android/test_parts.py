@@ -18,11 +18,11 @@ from mcad_mobile.android.notices import notices
 from mcad_mobile.android.parts import BuildOptions, gather_parts, pack_bundle
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.progress import silent
-from mcad_mobile.engine.bundle import Bundle, Parity, Rung
+from mcad_mobile.engine.bundle import Bundle, Parity, Rung, Tower
 from mcad_mobile.errors import BuildError, BundleError
 from tests.support.archives import ABI, archive, elf_library, onnxruntime_archive, qnn_archive
 from tests.support.fake_android_tools import FakeAndroidTools
-from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_bundle import make_tiny_bundle, two_text_towers
 from tests.support.tiny_reader import with_reader
 
 QUALCOMM = Artifact("com.qualcomm.qti", "qnn-runtime", "2.41", "aar")
@@ -98,17 +98,20 @@ def test_rungs_that_nothing_runs_or_needs_are_left_out_with_the_reason(
     assert "every bundle from torch or ONNX ends in an ONNX CPU model" in raised.value.hint
 
 
-def test_the_reader_of_text_is_packed_without_the_rungs_that_the_app_cannot_run(
-    tmp_path: Path,
-) -> None:
-    read = with_reader(make_tiny_bundle(tmp_path / "tiny"))
+def test_every_tower_is_packed_without_the_rungs_that_the_app_cannot_run(tmp_path: Path) -> None:
+    def for_npu(tower: Tower) -> Tower:
+        (rung,) = tower.rungs
+        return replace(tower, rungs=(replace(rung, runtime="qnn"), rung))
+
+    read = with_reader(two_text_towers(tmp_path / "tiny"))
     assert read.reader is not None
-    (rung,) = read.reader.detector.rungs
-    detector = replace(read.reader.detector, rungs=(replace(rung, runtime="qnn"), rung))
-    given = replace(read, reader=replace(read.reader, detector=detector))
+    assert read.multilingual is not None
+    reader = replace(read.reader, detector=for_npu(read.reader.detector))
+    other = replace(read.multilingual, text=for_npu(read.multilingual.text))
+    given = replace(read, reader=reader, multilingual=other)
     given.save()
     packed, left_out = pack_bundle(given, tmp_path / "packed", keep_float=False, no_npu="no NPU")
-    assert left_out == {"detector qnn fp32": "no NPU"}
+    assert left_out == dict.fromkeys(["multilingual qnn fp32", "detector qnn fp32"], "no NPU")
     assert replace(packed, directory=read.directory) == read
 
 

@@ -22,7 +22,7 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.sync import prune
 from mcad_mobile.errors import PhotoError, QueryError
 from tests.support.paths import ROOT
-from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_bundle import make_tiny_bundle, two_text_towers
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,22 @@ def test_a_bundle_without_an_index_searches_one_beside_it_of_the_same_image_towe
 
     create_index(other, tmp_path / "other_language.index")
     assert search(other, "a dog")["results"] == []  # its own comes first
+
+
+def test_a_language_other_than_english_is_searched_in_by_the_multilingual_text_tower(
+    tmp_path: Path,
+) -> None:
+    both = two_text_towers(tmp_path / "both")
+    index = create_index(both, tmp_path / "both.index")
+    SearchEngine(both).index_photos(index, packaged_photos()[:4])
+    scores = {}
+    for language in ("en", "de"):
+        found = SearchEngine(both.for_language(language)).search(index, "a dog")
+        scores[language] = [pytest.approx(result.score, abs=1e-3) for result in found.results]
+        results = search(both, "a dog", "--language", language)["results"]
+        assert [result["score"] for result in results] == scores[language]
+    results = search(both, "a dog")["results"]
+    assert [result["score"] for result in results] == scores["en"] != scores["de"]
 
 
 @pytest.mark.parametrize(

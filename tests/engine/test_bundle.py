@@ -37,7 +37,7 @@ from mcad_mobile.errors import (
     RuntimeUnavailable,
 )
 from mcad_mobile.students.load import default_directory
-from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_bundle import make_tiny_bundle, two_text_towers
 
 
 @pytest.fixture
@@ -113,6 +113,51 @@ def test_the_files_of_a_reader_are_checked(bundle, name):
     path.unlink()
     with pytest.raises(BundleError, match="missing"):
         Bundle.load(bundle.directory, verify=False)
+
+
+def test_a_language_other_than_english_takes_the_multilingual_text_tower(tmp_path):
+    both, english = two_text_towers(tmp_path / "both"), {None, "en", "en-GB", "EN_us"}
+    other = both.multilingual
+    assert other is not None
+    assert all(both.for_language(language) == both for language in english)
+    for language in ("de", "pt-BR", "zh_Hant", "enm"):
+        assert both.for_language(language) == replace(
+            both,
+            multilingual=None,
+            student=other.student,
+            text=other.text,
+            tokenizer=other.tokenizer,
+            tokenizer_file=other.tokenizer_file,
+            token_table=other.token_table,
+        )
+    assert both.towers == ("image", "text", "multilingual")
+    assert both.tower("multilingual") == both.for_language("de").text != both.text
+    assert both.students == (both.student, other.student)
+    alone = make_tiny_bundle(tmp_path / "alone")
+    assert alone.for_language("de") == alone
+
+
+@pytest.mark.parametrize(
+    "name", ["text.onnx", "tokenizer.bin", "token_table.bin", "golden-ids.npy"]
+)
+def test_the_files_of_both_text_towers_are_checked(tmp_path, name):
+    both = two_text_towers(tmp_path)
+    assert {name, f"multilingual/{name}"} <= {record.path for record in both.files()}
+    (tmp_path / "multilingual" / name).unlink()
+    with pytest.raises(BundleError, match=f"multilingual/{name} is missing"):
+        Bundle.load(tmp_path)
+
+
+def test_text_towers_of_different_image_towers_are_no_bundle(tmp_path):
+    both = two_text_towers(tmp_path)
+    stranger = replace(both.multilingual.student, image_sha256="7" * 64)
+    with pytest.raises(ValueError, match="different image towers"):
+        replace(both, multilingual=replace(both.multilingual, student=stranger))
+    path = tmp_path / MANIFEST
+    before, sha256 = path.read_text().rsplit(both.student.image_sha256, 1)
+    path.write_text(f"{before}{'7' * 64}{sha256}")
+    with pytest.raises(BundleError, match="different image towers"):
+        Bundle.load(tmp_path)
 
 
 def test_a_rung_tells_the_facts_of_the_contract(bundle):

@@ -73,6 +73,10 @@ def test_a_target_alone_is_calibrated_on_32_packaged_photos(export, tmp_path):
     other = ("--text", "multilingual", "--student", SHIPPED, "--dim", 64)
     student, *_ = export("-t", "cpu", "-o", tmp_path / "c", *other)
     assert student.asked == ("multilingual", SHIPPED, 64)
+    both = ("--text", "default,multilingual", *other[2:])
+    student, _, options = export("-t", "cpu", "-o", tmp_path / "d", *both)
+    assert student.asked == other[3::2]
+    assert options.multilingual.asked == ("multilingual", SHIPPED, 64)
 
 
 def test_an_export_without_options_checks_its_place_first(tmp_path):
@@ -95,7 +99,8 @@ def test_several_targets_have_folders_of_their_own_in_the_order_they_were_named(
     ids = ["snapdragon-8-elite", "snapdragon-8-gen-3"]
     assert [request.target.id for request in requests] == ids
     assert [request.out for request in requests] == [tmp_path / "all" / name for name in ids]
-    assert [request.precisions for request in requests] == [{"image": "w4a16", "text": "w4a16"}] * 2
+    precisions = dict.fromkeys(("image", "text", "multilingual"), "w4a16")
+    assert [request.precisions for request in requests] == [precisions] * 2
     assert options == ExportOptions(own, 9, (), allow_low_parity=True)
 
 

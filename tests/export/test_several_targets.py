@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from collections import Counter
@@ -12,14 +13,16 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import TOWERS, Bundle
-from mcad_mobile.engine.towers import RUNTIMES, load_tower
+from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.engine.towers import RUNTIMES, load_tower, normalize
 from mcad_mobile.engine.towers.qnn import Qnn
 from mcad_mobile.errors import ExportError, TargetError
 from mcad_mobile.export import export_bundle, parity
 from mcad_mobile.export.build import BundleRequest
+from mcad_mobile.export.parity import float_embeddings
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.students.load import load_student
-from mcad_mobile.targets import find_target
+from mcad_mobile.targets import find_target, find_targets
 from tests.support.backends import replace_methods
 from tests.support.exported import mcad, mcad_json
 from tests.support.pythons import needs_litert
@@ -106,6 +109,30 @@ def test_a_bundle_of_several_chips_has_a_folder_for_each_and_shares_the_rest(one
     alone = several[0]["SM8650"]
     assert fallback == alone.text.rungs[-1]
     assert set(files(bundle)) == {record.path for record in bundle.files()}
+
+
+@pytest.mark.parametrize(
+    "chips", ["SM8550,SM8650", pytest.param("dimensity", marks=[pytest.mark.slow, needs_litert])]
+)
+def test_a_second_text_tower_has_a_ladder_of_its_own(student, one_bundle, chips, tmp_path):
+    other = load_student(f"open_clip:local-dir:{write_open_clip(tmp_path / 'other', 'siglip')}")
+    other = dataclasses.replace(
+        other, image=student.image, image_sha256=student.image_sha256, preprocess=student.preprocess
+    )
+    chip, *more = find_targets(chips)
+    request = BundleRequest(chip, tmp_path / "out", more=tuple(more))
+    options = ExportOptions(samples=4, allow_low_parity=True, multilingual=other)
+    bundle = export(student, [request], options)[0].bundle
+    spoken, texts = bundle.for_language("de"), ["a dog", "the sea at night"]
+    kinds = [[(rung.runtime, rung.chip) for rung in made.text.rungs] for made in (bundle, spoken)]
+    assert kinds[0] == kinds[1]
+    assert spoken.student.sha256 == other.sha256 != bundle.student.sha256
+    assert set(files(bundle)) == {record.path for record in bundle.files()}
+    if "," in chips:
+        assert files(one_bundle[1]).items() <= files(bundle).items()
+    expected = float_embeddings(other.text, other.read(texts).inputs())
+    found = np.stack([SearchEngine(spoken).embed_text(text) for text in texts])
+    assert (normalize(expected) * found).sum(1).min() > 0.95
 
 
 def test_a_binary_names_the_chips_of_its_architecture_and_memory_that_have_none(one_bundle):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from mcad_mobile.engine.bundle import (
+    MANIFEST,
     Bundle,
     FileRecord,
     Golden,
@@ -21,6 +24,7 @@ from mcad_mobile.engine.bundle import (
     TableRecord,
     TargetFacts,
     TensorSpec,
+    TextFacts,
     Tower,
 )
 from mcad_mobile.engine.photos.preprocess import Preprocess
@@ -346,4 +350,21 @@ def other_text_tower(bundle: Bundle, directory: Path) -> Bundle:
         token_table=replace(table, file=FileRecord.of(directory, path), bits=4),
     )
     changed.save()
+    return Bundle.load(directory)
+
+
+def two_text_towers(directory: Path) -> Bundle:
+    """Return a bundle with a multilingual text tower, that of `other_text_tower`, in a folder."""
+    bundle, folder = make_tiny_bundle(directory), "multilingual"
+    other_text_tower(bundle, directory / folder)
+
+    def move(fields: dict[str, Any]) -> dict[str, Any]:
+        return fields | {"path": f"{folder}/{fields['path']}"} if "path" in fields else fields
+
+    own = json.loads((directory / folder / MANIFEST).read_text("utf-8"), object_hook=move)
+    (directory / folder / MANIFEST).unlink()
+    both = json.loads((directory / MANIFEST).read_text("utf-8"))
+    both[folder] = {name: own[name] for name in TextFacts.__struct_fields__}
+    (directory / MANIFEST).write_text(json.dumps(both), "utf-8")
+    Bundle.load(directory).save()
     return Bundle.load(directory)

@@ -92,6 +92,11 @@ class Samples:
         inputs = {name: value[rows] for name, value in self.text_inputs.items()}
         return Samples(self.pixels[rows], self.ids[rows], inputs, self.texts[rows])
 
+    def read_by(self, student: Student) -> Samples:
+        """Return the same inputs with the texts as another student's tokenizer reads them."""
+        read = student.read(list(self.texts))
+        return replace(self, ids=read.ids, text_inputs=dict(read.inputs()))
+
     def read_from(self, table: TokenTable) -> Samples:
         """Return the same inputs with the token rows that a phone reads from its table."""
         return replace(self, text_inputs={**self.text_inputs, "token_rows": table(self.ids)})

@@ -95,6 +95,7 @@ def test_java_reads_the_values_that_python_wrote(probe, tiny, tmp_path, pool):
         "imageSha256": bundle.student.image_sha256,
         "dim": bundle.dim,
         "reader": None,
+        "textTower": "text",
         "image": java_tower(bundle.image, chips),
         "text": java_tower(bundle.text, chips),
         "preprocess": {"size": bundle.preprocess.size},

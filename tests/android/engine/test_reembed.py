@@ -16,7 +16,7 @@ from tests.android.engine.test_life import HOUR_MS
 from tests.android.engine.test_search import leave_note
 from tests.support.phone import OWN, App, FakePhone, killed
 from tests.support.probe import Probe, variant
-from tests.support.tiny_bundle import make_tiny_bundle, other_text_tower
+from tests.support.tiny_bundle import make_tiny_bundle, other_text_tower, two_text_towers
 
 NAMES = [f"DCIM/{number:03d}.png" for number in range(70)]
 WORDS = "a dog on the beach"
@@ -269,6 +269,24 @@ def test_another_text_tower_of_the_same_image_tower_searches_the_index_as_it_is(
     assert search(app) == pytest.approx({r.path: r.score for r in found.results}, abs=1e-3)
     assert search(app) != old
     assert not app.ask("state")["changing"]
+    assert app.index()["added"] == 0
+
+
+def test_the_text_tower_is_that_of_the_phones_language_and_no_other_is_loaded(
+    apps, phone, tmp_path
+):
+    both = two_text_towers(tmp_path / "both")
+    phone.take(*NAMES)
+    app = apps(both)
+    assert app.index()["added"] == 70
+    for language in ("de", "ja", "en"):
+        done = app.ask("speak", language=language)
+        assert done == dict.fromkeys(("changed", "closed"), language != "ja")
+        spoken = both.for_language(language)
+        assert app.ask("bundle") == spoken.student.sha256
+        found = SearchEngine(spoken).search(open_index(spoken, app.index_directory), WORDS, k=200)
+        assert search(app) == pytest.approx({r.path: r.score for r in found.results}, abs=1e-3)
+        assert not app.ask("state")["changing"]
     assert app.index()["added"] == 0
 
 

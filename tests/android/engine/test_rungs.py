@@ -14,11 +14,12 @@ import pytest
 from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 
-from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TargetFacts
+from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TargetFacts, Tower
 from mcad_mobile.engine.towers.onnx import EXACT_KERNELS, saturates
 from tests.android.engine.test_search import NAMES
 from tests.support.phone import App
 from tests.support.probe import Probe, variant
+from tests.support.tiny_bundle import two_text_towers
 
 # A rung that ends the process. It hangs in native code until the process is killed, which is what a
 # driver that aborts does.
@@ -156,6 +157,33 @@ def test_the_text_tower_is_tried_again_at_once(bundle, tmp_path, probe, phone):
     assert app.ask("rungs")["text"]["runs"] == "onnx fp32 by CPU"
     app.ask("try_rungs_again")
     assert app.ask("rungs")["text"]["runs"] == tried
+    app.close()
+
+
+def test_a_death_over_one_text_tower_is_not_blamed_on_the_other(tmp_path, probe, phone):
+    both = two_text_towers(tmp_path / "both")
+
+    def with_two_rungs(tower: Tower) -> Tower:
+        return replace(tower, rungs=(replace(tower.rungs[0], precision="int8"), *tower.rungs))
+
+    other = replace(both.multilingual, text=with_two_rungs(both.multilingual.text))
+    changes = {"text": with_two_rungs(both.text), "multilingual": other}
+    two = Bundle.load(variant(both, tmp_path / "two", **changes))
+    phone.take("a.png")
+    app = App(probe, two, phone)
+    app.index()
+    tried = app.ask("rungs")["text"]["runs"]
+    app.close()
+    died = {
+        "environment": f"app 1, firmware 1 {two.student.sha256} {two.created}",
+        "died": [f"multilingual {tried}"],
+        "suspects": [],
+    }
+    (app.directory / "rungs" / "rungs.json").write_text(json.dumps(died))
+    app = App(probe, two, phone)
+    assert app.ask("rungs")["text"]["runs"] == tried
+    app.ask("speak", language="de")
+    assert app.ask("rungs")["text"]["runs"] == "onnx fp32 by CPU"
     app.close()
 
 

@@ -58,6 +58,12 @@ def test_it_indexes_and_searches_like_ours(bundle, tmp_path):
 
 def test_the_multilingual_text_tower_runs_in_8_bits(probe, tmp_path):
     """Its twelve layers amplify how another version of ONNX Runtime rounds."""
-    many = tmp_path / "many"
-    mcad_json("export", "--text", "multilingual", "-t", "cpu", "--out", many)
-    assert probe.ask("choose_rung", bundle=many, tower="text")["rung"] == "int8"
+    both = tmp_path / "both"
+    document = mcad_json("export", "--text", "default,multilingual", "-t", "cpu", "--out", both)
+    assert document["towers"].keys() == {"image", "text", "multilingual"}
+    for language, tower in (("en", "text"), ("de", "multilingual")):
+        request = {"bundle": both, "language": language, "tower": tower}
+        assert probe.ask("choose_rung", **request)["rung"] == "int8"
+    engine = SearchEngine(Bundle.load(both).for_language("de"))
+    dog, hund, car = map(engine.embed_text, ("a dog", "ein Hund", "ein Auto"))
+    assert dog @ hund > 0.8 > dog @ car

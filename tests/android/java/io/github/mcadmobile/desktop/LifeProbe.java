@@ -48,6 +48,7 @@ final class LifeProbe {
     private final List<Object> npuUnused = Collections.synchronizedList(new ArrayList<>());
     private final Decoder decoder = new Decoder();
     private final long started = System.currentTimeMillis();
+    private String language = "en";
     private long now;
 
     private LifeProbe(JsonFields request) throws IOException {
@@ -99,6 +100,11 @@ final class LifeProbe {
         @Override
         public String chip() {
             return chip;
+        }
+
+        @Override
+        public String language() {
+            return language;
         }
 
         @Override
@@ -315,6 +321,13 @@ final class LifeProbe {
                 search.release();
                 return JsonFields.of("kept", kept, "released", before != search.textTower(), "closed",
                     isClosed(search.bundle(), "text", before));
+            }
+            case "speak": {
+                Bundle bundle = search.bundle();
+                Ladder.LoadedRung before = search.textTower();
+                language = request.string("language");
+                return JsonFields.of("changed", before != search.textTower(), "closed",
+                    isClosed(bundle, bundle.textTower, before));
             }
             case "try_rungs_again":
                 search.tryRungsAgain();

@@ -224,7 +224,8 @@ final class Probe {
     }
 
     private static Bundle bundle(JsonFields request) throws IOException {
-        return Bundle.load(Paths.get(request.string("bundle")), false);
+        return Bundle.load(Paths.get(request.string("bundle")), false)
+            .forLanguage(request.has("language") ? request.string("language") : "en");
     }
 
     private static Object tokens(JsonFields request) throws IOException {

@@ -41,6 +41,7 @@ import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.junit.Before;
 import org.junit.Test;
+import org.robolectric.RuntimeEnvironment;
 import org.robolectric.annotation.Config;
 
 /** The phone's photos as MediaStore has them, and what the app takes of memory for them. */
@@ -50,6 +51,14 @@ public final class LibraryTest extends AppTestCase {
     @Before
     public void allowed() {
         allowPhotos();
+    }
+
+    @Test
+    public void queriesAreInThePhonesLanguage() {
+        for (String language : List.of("en", "de", "ja")) {
+            RuntimeEnvironment.setQualifiers(language);
+            assertEquals(language, new AndroidDevice(app).language());
+        }
     }
 
     @Test

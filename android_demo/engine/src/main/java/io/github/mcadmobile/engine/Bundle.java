@@ -34,6 +34,7 @@ public final class Bundle {
     private static final int VERSION = 1;
     public static final String SCHEMA = FAMILY + VERSION;
     public static final String MANIFEST = "bundle.json";
+    private static final String MULTILINGUAL = "multilingual";
 
     private static final String UPDATE = "Update mcad-mobile, and the app that reads the bundle.";
     private static final int CHUNK = 1 << 16;
@@ -134,23 +135,28 @@ public final class Bundle {
     public final FileRecord sample;
     /** Null if photos' texts are not read. */
     public final @Nullable ReaderFacts reader;
+    /** The name of its text tower, "text" or "multilingual". */
+    public final String textTower;
+    /** This bundle with its text tower for languages other than English; null if it has one text tower. */
+    private final @Nullable Bundle multilingual;
     private volatile @Nullable Boolean english;
 
-    private Bundle(Path directory, JsonFields data) throws McadException {
+    private Bundle(Path directory, JsonFields data, JsonFields words, String textTower) throws McadException {
         this.directory = directory;
         name = data.string("name");
         created = data.string("created");
         target = data.object("target").string("id");
         List<String> chips = chips(data.object("target"));
-        studentName = data.object("student").string("name");
-        studentSha256 = data.object("student").string("sha256");
+        studentName = words.object("student").string("name");
+        studentSha256 = words.object("student").string("sha256");
         imageSha256 = data.object("student").string("image_sha256");
         dim = data.integer("dim", 1, 1 << 16);
         image = tower(data.object("image"), chips);
-        text = tower(data.object("text"), chips);
+        text = tower(words.object("text"), chips);
+        this.textTower = textTower;
         preprocess = Preprocess.of(data.object("preprocess"));
-        tokenizer = tokenizerSpec(data.object("tokenizer"), record(data.object("tokenizer_file")));
-        JsonFields table = data.object("token_table");
+        tokenizer = tokenizerSpec(words.object("tokenizer"), record(words.object("tokenizer_file")));
+        JsonFields table = words.object("token_table");
         int bits = table.integer("bits", 4, 16);
         if (bits != 4 && bits != 16) {
             throw table.wrong("bits", "4 or 16");
@@ -159,6 +165,8 @@ public final class Bundle {
             table.integer("width", 1, 1 << 14), bits);
         sample = record(data.object("sample"));
         reader = data.has("reader") ? reader(data.object("reader"), chips) : null;
+        multilingual = words == data && data.has(MULTILINGUAL)
+            ? new Bundle(directory, data, data.object(MULTILINGUAL), MULTILINGUAL) : null;
     }
 
     /**
@@ -190,7 +198,7 @@ public final class Bundle {
         String where = directory.resolve(MANIFEST).toString();
         JsonFields data = JsonFields.parse(json, where, EXPORT_AGAIN);
         checkSchema(data, where);
-        Bundle bundle = new Bundle(directory, data);
+        Bundle bundle = new Bundle(directory, data, data, "text");
         for (FileRecord file : bundle.files()) {
             if (!staysInside(file.path())) {
                 throw leaves(where, file);
@@ -213,9 +221,14 @@ public final class Bundle {
         return directory.resolve(file.path());
     }
 
-    /** Tower "image" or "text"; of the reader, "detector" or "recognizer". McadException if there is no reader. */
+    /** This bundle with the text tower that reads a language, such as "de": for English, the first. */
+    public Bundle forLanguage(String language) {
+        return multilingual == null || language.equals("en") ? this : multilingual;
+    }
+
+    /** Tower "image" or {@link #textTower}; of the reader, "detector" or "recognizer". McadException if there is no reader. */
     public Tower tower(String name) throws McadException {
-        if (name.equals("image") || name.equals("text")) {
+        if (name.equals("image") || name.equals(textTower)) {
             return name.equals("image") ? image : text;
         }
         if (reader == null) {
@@ -225,7 +238,14 @@ public final class Bundle {
     }
 
     private List<Tower> towers() {
-        return reader == null ? List.of(image, text) : List.of(image, text, reader.detector(), reader.recognizer());
+        List<Tower> towers = new ArrayList<>(List.of(image, text));
+        if (multilingual != null) {
+            towers.add(multilingual.text);
+        }
+        if (reader != null) {
+            towers.addAll(List.of(reader.detector(), reader.recognizer()));
+        }
+        return towers;
     }
 
     /** All files that bundle.json names, but not the weights' licence; a file named twice appears twice. */
@@ -239,6 +259,9 @@ public final class Bundle {
         found.add(tokenizer.file());
         found.add(tokenTable.file());
         found.add(sample);
+        if (multilingual != null) {
+            found.addAll(List.of(multilingual.tokenizer.file(), multilingual.tokenTable.file()));
+        }
         if (reader != null) {
             found.addAll(List.of(reader.characters(), reader.licenceText()));
             if (reader.places() != null) {

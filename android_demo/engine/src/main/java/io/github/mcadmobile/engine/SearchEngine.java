@@ -132,7 +132,7 @@ public final class SearchEngine implements AutoCloseable {
 
     public Ladder.LoadedRung textTower() throws IOException {
         if (text == null) {
-            text = ladder.chooseRung("text");
+            text = ladder.chooseRung(bundle.textTower);
         }
         return text;
     }
@@ -155,7 +155,7 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     private float[] embed(Tokenizer.Tokens tokens) throws IOException {
-        return withQuarantine("text", textTower(), () -> embed(textTower().tower(), tokenizer, tokens));
+        return withQuarantine(bundle.textTower, textTower(), () -> embed(textTower().tower(), tokenizer, tokens));
     }
 
     /** Embed pixels from the bundle's preprocess: [dim] float32, of unit length. */

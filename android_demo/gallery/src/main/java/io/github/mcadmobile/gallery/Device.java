@@ -3,6 +3,7 @@ package io.github.mcadmobile.gallery;
 import io.github.mcadmobile.engine.base.Processes;
 import io.github.mcadmobile.engine.towers.Quarantine;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.concurrent.ThreadFactory;
 
 /** The phone that an app runs on. */
@@ -16,6 +17,11 @@ public interface Device extends Processes {
     /** The phone's chip, as {@code Build.SOC_MODEL} names it: an NPU's binary runs on one chip. Empty if unknown. */
     default String chip() {
         return "";
+    }
+
+    /** The language of queries, such as "de": English takes the first text tower of a bundle that has two. */
+    default String language() {
+        return Locale.getDefault().getLanguage();
     }
 
     /** In ms since 1970. */

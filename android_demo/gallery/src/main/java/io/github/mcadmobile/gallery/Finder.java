@@ -92,8 +92,11 @@ final class Finder implements Closeable {
         return index.get();
     }
 
-    /** The engine, with its text tower loaded. */
+    /** The engine, with its text tower loaded, which another replaces when the phone's language changes. */
     SearchEngine engine() throws IOException {
+        if (engine != null && engine.bundle != installed.bundle()) {
+            closeEngine();
+        }
         if (engine == null) {
             SearchEngine opened = installed.newEngine(installed.searched(), 1, false);
             try {

@@ -54,7 +54,7 @@ final class InstalledStudents {
     /** The caller closes it. */
     SearchEngine newEngine(Student student, int threads, boolean bulk) {
         SearchEngine engine = new SearchEngine(
-            student.bundle, threads, setup.libraries(), bulk, student.quarantine, setup.device().chip());
+            forPhone(student.bundle), threads, setup.libraries(), bulk, student.quarantine, setup.device().chip());
         engine.onNpuUnused((tower, why) -> npuListeners.forEach(listener -> listener.npuUnused(tower, why)));
         return engine;
     }
@@ -79,6 +79,15 @@ final class InstalledStudents {
     synchronized Student searched() throws IOException {
         Student now = own();
         return previous == null ? now : previous;
+    }
+
+    /** The bundle that searches use now, with the text tower for the phone's language. */
+    Bundle bundle() throws IOException {
+        return forPhone(searched().bundle);
+    }
+
+    private Bundle forPhone(Bundle bundle) {
+        return bundle.forLanguage(setup.device().language());
     }
 
     /** The student from before an update while searches use it, else null. Returns at once. */

@@ -86,11 +86,12 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     }
 
     /**
-     * The bundle that searches use. The first call copies it (megabytes) to where a runtime can open it. After an
-     * update with another student this is the previous bundle until all photos are embedded again.
+     * The bundle that searches use, with the text tower for the phone's language. The first call copies it (megabytes)
+     * to where a runtime can open it. After an update with another student this is the previous bundle until all photos
+     * are embedded again.
      */
     public Bundle bundle() throws IOException {
-        return installed.searched().bundle();
+        return installed.bundle();
     }
 
     @Override

@@ -49,7 +49,7 @@ public final class Ladder {
 
     /** Is told why the bundle's NPU files do not run a tower, on the thread that loads the tower. */
     public interface NpuListener {
-        /** {@code tower}: "image" or "text". {@code why}: of the file for this chip, if there is one. */
+        /** {@code tower}: "image", "text" or "multilingual". {@code why}: of the file for this chip, if there is one. */
         void npuUnused(String tower, Skipped why);
     }
 

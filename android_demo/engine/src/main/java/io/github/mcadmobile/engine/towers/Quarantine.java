@@ -30,7 +30,7 @@ public final class Quarantine {
     public static final Quarantine NONE = new Quarantine(null, "", Processes.UNTOLD);
 
     private static final String LIST = "rungs.json";
-    private static final String[] TOWERS = {"image", "text", "detector", "recognizer"};
+    private static final String[] TOWERS = {"image", "text", "multilingual", "detector", "recognizer"};
 
     private final Path directory;
     private final String environment;
