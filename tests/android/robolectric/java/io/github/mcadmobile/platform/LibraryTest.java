@@ -57,7 +57,7 @@ public final class LibraryTest extends AppTestCase {
     public void queriesAreInThePhonesLanguage() {
         for (String language : List.of("en", "de", "ja")) {
             RuntimeEnvironment.setQualifiers(language);
-            assertEquals(language, new AndroidDevice(app).language());
+            assertEquals(language, new AndroidDevice(app()).language());
         }
     }
 
