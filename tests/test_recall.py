@@ -10,7 +10,7 @@ from mcad_mobile.cli import evaluate
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.recall import evaluate_retrieval
-from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_bundle import two_text_towers
 
 
 def unit(rng, rows, dim):
@@ -69,7 +69,7 @@ def test_collapsed_embeddings_score_0_not_100():
     assert evaluate_retrieval(same, same, np.arange(30)).mean_recall == 0
 
 
-def test_a_bundle_is_evaluated_by_as_many_threads_as_were_asked_for(
+def test_a_bundle_is_evaluated_in_the_language_and_by_the_threads_that_were_asked_for(
     packaged_pairs, monkeypatch, tmp_path
 ):
     engines = []
@@ -80,8 +80,9 @@ def test_a_bundle_is_evaluated_by_as_many_threads_as_were_asked_for(
             engines.append(self)
 
     monkeypatch.setattr(evaluate, "SearchEngine", Recorded)
-    bundle = make_tiny_bundle(tmp_path / "bundle").directory
-    options = ["--data", packaged_pairs, "--split", "val", "--bundle", bundle, "--threads", "3"]
-    done = CliRunner().invoke(app, ["eval", *map(str, options)])
+    bundle = two_text_towers(tmp_path / "bundle").directory
+    options = ["--data", packaged_pairs, "--split", "val", "--bundle", bundle]
+    wanted = ["--threads", "3", "--language", "de"]
+    done = CliRunner().invoke(app, ["eval", *map(str, options), *wanted])
     assert done.exit_code == 0, done.output
-    assert [engine.threads for engine in engines] == [3]
+    assert [(engine.threads, engine.bundle.student.name) for engine in engines] == [(3, "tiny-m")]

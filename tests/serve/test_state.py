@@ -38,7 +38,7 @@ from mcad_mobile.serve.indexes import Snapshot, path_id
 from mcad_mobile.serve.server import create_app, open_state
 from mcad_mobile.serve.state import State
 from tests.support.servers import in_process
-from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
+from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails, two_text_towers
 
 Part = records.Part
 
@@ -619,6 +619,16 @@ def test_the_best_rung_of_a_new_bundle_is_served(state: State) -> None:
     assert found is not None and served.best == "onnx fp32"
     served.change_over(found)
     assert served.best == "onnx int8" and served.engine().text_rung.rung.precision == "int8"
+
+
+def test_a_bundle_and_the_one_after_it_are_served_in_a_language(tmp_path: Path) -> None:
+    both = two_text_towers(tmp_path / "both")
+    create_index(both, tmp_path / "index")
+    with closing(open_state([both], [tmp_path / "index"], language="de")) as state:
+        served = state.bundle("both")
+        assert served.engine().bundle.student.name == "tiny-m"
+        os.utime(both.directory / "bundle.json", (1, 1))
+        assert served.find_replacement() == served.bundle == both.for_language("de")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
