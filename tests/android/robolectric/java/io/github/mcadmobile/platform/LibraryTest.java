@@ -36,12 +36,12 @@ import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Set;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.junit.Before;
 import org.junit.Test;
-import org.robolectric.RuntimeEnvironment;
 import org.robolectric.annotation.Config;
 
 /** The phone's photos as MediaStore has them, and what the app takes of memory for them. */
@@ -55,10 +55,12 @@ public final class LibraryTest extends AppTestCase {
 
     @Test
     public void queriesAreInThePhonesLanguage() {
+        Locale before = Locale.getDefault(); // which Android sets when the user chooses a language
         for (String language : List.of("en", "de", "ja")) {
-            RuntimeEnvironment.setQualifiers(language);
+            Locale.setDefault(Locale.forLanguageTag(language + "-US"));
             assertEquals(language, new AndroidDevice(app()).language());
         }
+        Locale.setDefault(before);
     }
 
     @Test
