@@ -166,7 +166,8 @@ def search(
     if not results:
         print(_why_nothing(photos, rows, min_score, by))
     if found.unknown:
-        print(f"(not understood by the model: {printable(', '.join(found.unknown))})")
+        other = "; try --language" if loaded.multilingual else ""
+        print(f"(not understood by the model: {printable(', '.join(found.unknown))}{other})")
     if found.truncated:
         print(f"(only the first {loaded.tokenizer.length} tokens of the query were read)")
 

@@ -77,6 +77,9 @@ def test_a_language_other_than_english_is_searched_in_by_the_multilingual_text_t
         assert [result["score"] for result in results] == scores[language]
     results = search(both, "a dog")["results"]
     assert [result["score"] for result in results] == scores["en"] != scores["de"]
+    for options, hint in (((), "; try --language)"), (("--language", "ja"), "猫)")):
+        query = ("search", "猫", "-b", str(both.directory), *options)
+        assert hint in CliRunner().invoke(app, query).output
 
 
 @pytest.mark.parametrize(
