@@ -98,9 +98,9 @@ class Prepared:
     student: Student
     common: Path
     table: TokenTable
-    compared: Mapping[TowerName, Inputs]
-    expected: Mapping[TowerName, NDArray[np.float32]]
-    jobs: Mapping[TowerName, TowerJob]
+    compared: dict[TowerName, Inputs]
+    expected: dict[TowerName, NDArray[np.float32]]
+    jobs: dict[TowerName, TowerJob]
     facts: Mapping[str, Any]
     steps: Steps
     reader: tuple[FileRecord, ...] | None = None
@@ -155,11 +155,10 @@ def prepare(
     facts, table = _text_facts(student, common)
     prepared = Prepared(student, common, table, {}, {}, {}, facts, steps)
     for name in TOWERS:
-        prepared = _with_tower(prepared, name, student, calibrate, held_out, table)
-    jobs = dict(prepared.jobs)
-    own = jobs["image"]
+        _add_tower(prepared, name, student, calibrate, held_out, table)
+    own = prepared.jobs["image"]
     own.progress("correcting biases for 8 bits")
-    jobs["image"] = replace(
+    prepared.jobs["image"] = replace(
         own,
         module=corrected(own.module, torch.from_numpy(calibrate.pixels)),
         work=_new_folder(folder, "image-corrected"),
@@ -173,31 +172,30 @@ def prepare(
         "sample": save_array(common, "golden/photo_sample.npy", photos),
         "tools": tool_versions(_TOOLS),
     }
-    prepared = replace(prepared, jobs=jobs, facts=facts)
     if multilingual is None:
         return prepared
-    facts, table = _text_facts(multilingual, common, "multilingual/")
+    others, table = _text_facts(multilingual, common, "multilingual/")
     read = calibrate.read_by(multilingual), held_out.read_by(multilingual)
-    prepared = _with_tower(prepared, "multilingual", multilingual, *read, table)
-    return replace(prepared, multilingual=facts)
+    _add_tower(prepared, "multilingual", multilingual, *read, table)
+    return replace(prepared, multilingual=others)
 
 
-def _with_tower(
+def _add_tower(
     prepared: Prepared,
     name: TowerName,
     student: Student,
     calibrate: Samples,
     held_out: Samples,
     table: TokenTable,
-) -> Prepared:
+) -> None:
     some, rest = held_out[:PARITY_INPUTS], held_out[PARITY_INPUTS:]
     validation = rest if rest.count(name) else calibrate
     module = student.tower("image" if name == "image" else "text")
     inputs, output = tower_specs(student, name)
     # A phone reads rounded rows of its table; the float student reads its own.
-    compared = some.read_from(table).inputs(name)
-    expected = float_embeddings(module, some.inputs(name))
-    job = TowerJob(
+    prepared.compared[name] = compared = some.read_from(table).inputs(name)
+    prepared.expected[name] = expected = float_embeddings(module, some.inputs(name))
+    prepared.jobs[name] = TowerJob(
         module=module,
         name=name,
         inputs=inputs,
@@ -209,12 +207,6 @@ def _with_tower(
         work=_new_folder(prepared.common.parent, f"{name}-float"),
         any_length=name != "image" and not student.text_spec.attends_to_padding,
         progress=partial(prepared.steps.part, name),
-    )
-    return replace(
-        prepared,
-        compared={**prepared.compared, name: compared},
-        expected={**prepared.expected, name: expected},
-        jobs={**prepared.jobs, name: job},
     )
 
 

@@ -160,9 +160,9 @@ def choose_precisions(
     folder = cache_directory() / "precision" / kept
     meter = RecallMeter(student, budget.photos, prepared.table, folder, standard.progress)
     ranked, tried, left_out = {}, {}, ""
-    for name, job in prepared.jobs.items():
+    for name in TOWERS:  # others keep the target's own precisions
         made_by = backend_of(tower_plans(name, target)[0].runtime)
-        candidates, ranked[name] = made_by.candidates(job, target)
+        candidates, ranked[name] = made_by.candidates(prepared.jobs[name], target)
         # Even a tower that is far from its student tells a few photos apart.
         tried[name], sentence = acceptable(name, candidates, standard)
         left_out += sentence

@@ -32,7 +32,7 @@ from mcad_mobile.students.student import Texts
 from mcad_mobile.targets import find_target
 from tests.support.report_documents import precisions_chosen
 from tests.support.tiny_bundle import make_tiny_bundle
-from tests.support.tiny_students import write_open_clip
+from tests.support.tiny_students import with_other_texts, write_open_clip
 
 pytestmark = pytest.mark.usefixtures("traced_once")
 
@@ -54,6 +54,7 @@ def make(student, packaged_pairs, tmp_path_factory):
     """Exports for a budget of so many points, where each weight of 4 bits that the files hold costs
     EACH more than it does: towers of random weights lose nothing."""
     folder = tmp_path_factory.mktemp("exported")
+    other = with_other_texts(student, folder / "other")
     photos = load_captions(packaged_pairs, None)
     split = {name: [photo for photo in photos if photo.split == name] for name in ("train", "val")}
     real = RecallMeter.drop
@@ -73,6 +74,7 @@ def make(student, packaged_pairs, tmp_path_factory):
                 calibrate_on=split["train"],
                 allow_low_parity=allow_low_parity,
                 budget=budget,
+                multilingual=other,
             ),
         )
         return exported.bundle
@@ -114,6 +116,13 @@ def test_the_smallest_pair_that_was_measured_within_is_what_is_written(chosen):
     assert 0 < count < len(record.weights)
     assert found.image in record.why
     assert f"{found.drop:.2f}" in record.why
+
+
+@pytest.mark.slow
+def test_a_second_text_tower_is_not_searched_for(chosen):
+    record = read_report(chosen).precision
+    assert {found.tower for found in (*record.weights, *record.alone)} == {*TOWERS}
+    assert [rung.precision for rung in chosen.multilingual.text.rungs] == ["int8", "fp32"]
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import threading
 from collections import Counter
@@ -26,7 +25,7 @@ from mcad_mobile.targets import find_target, find_targets
 from tests.support.backends import replace_methods
 from tests.support.exported import mcad, mcad_json
 from tests.support.pythons import needs_litert
-from tests.support.tiny_students import write_open_clip
+from tests.support.tiny_students import with_other_texts, write_open_clip
 
 pytestmark = pytest.mark.usefixtures("traced_once")
 
@@ -115,10 +114,7 @@ def test_a_bundle_of_several_chips_has_a_folder_for_each_and_shares_the_rest(one
     "chips", ["SM8550,SM8650", pytest.param("dimensity", marks=[pytest.mark.slow, needs_litert])]
 )
 def test_a_second_text_tower_has_a_ladder_of_its_own(student, one_bundle, chips, tmp_path):
-    other = load_student(f"open_clip:local-dir:{write_open_clip(tmp_path / 'other', 'siglip')}")
-    other = dataclasses.replace(
-        other, image=student.image, image_sha256=student.image_sha256, preprocess=student.preprocess
-    )
+    other = with_other_texts(student, tmp_path / "other")
     chip, *more = find_targets(chips)
     request = BundleRequest(chip, tmp_path / "out", more=tuple(more))
     options = ExportOptions(samples=4, allow_low_parity=True, multilingual=other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from safetensors.torch import save_file
 
 from benchmarks.random_weights import CAPTIONS, sentences_tokenizer, settle, spread
 from mcad_mobile.distill.pretrained import minilm_directory
+from mcad_mobile.students.load import load_student
+from mcad_mobile.students.published import PublishedStudent
 from tests.support.tiny_teachers import letters_tokenizer
 
 TEXTS = CAPTIONS.splitlines()[:4]
@@ -60,6 +63,13 @@ def write_open_clip(folder: Path, kind: str = "vit", seed: int = 0, dim: int = 4
     settle(model.visual, model.visual.image_size)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
     return folder
+
+
+def with_other_texts(student: PublishedStudent, folder: Path) -> PublishedStudent:
+    """Return a student with the image tower of `student`, and another text tower."""
+    other = load_student(f"open_clip:local-dir:{write_open_clip(folder, 'siglip')}")
+    image = {name: getattr(student, name) for name in ("image", "image_sha256", "preprocess")}
+    return replace(other, **image)
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

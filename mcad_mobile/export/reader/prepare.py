@@ -64,15 +64,13 @@ class ReaderJob(TowerJob):
 
 
 def with_reader(prepared: Prepared, samples: int) -> Prepared:
-    """Return what bundles start from with the reader's files and towers, which are calibrated on
-    `samples` pictures of text. MissingExtra if its models are not installed."""
+    """Add the reader's files and towers, which are calibrated on `samples` pictures of text.
+    MissingExtra if its models are not installed."""
     common, progress = prepared.common, prepared.steps.part
     listed = characters(published_model("recognizer"))
     (common / _CHARACTERS).write_bytes("\n".join(listed).encode())
     (common / _LICENCE).write_text(f"{licence_document()}\n\n{CREDIT}\n", "utf-8")
     write_places(common / _PLACES)
-    compared, expected = dict(prepared.compared), dict(prepared.expected)
-    jobs = dict(prepared.jobs)
     for name, shape in READER_SHAPES.items():
         progress(name, "rendering text to calibrate on")
         work = common.parent / f"{name}-float"
@@ -84,9 +82,9 @@ def with_reader(prepared: Prepared, samples: int) -> Prepared:
         others = _pictures(name, 2 * PARITY_INPUTS - GOLDEN_INPUTS, _HELD_OUT_SEED)
         held_out = np.concatenate([repeated(small, shape), others])
         outputs = normalize(summary(OnnxTower(work / _FIXED)({"pixels": held_out})))
-        compared[name] = {"pixels": held_out[:PARITY_INPUTS]}
-        expected[name] = outputs[:PARITY_INPUTS]
-        jobs[name] = ReaderJob(
+        prepared.compared[name] = {"pixels": held_out[:PARITY_INPUTS]}
+        prepared.expected[name] = outputs[:PARITY_INPUTS]
+        prepared.jobs[name] = ReaderJob(
             module=torch_module(plain_onnx(onnx.load(work / _FIXED), {"pixels": shape})),
             name=name,
             inputs=(inputs,),
@@ -104,9 +102,6 @@ def with_reader(prepared: Prepared, samples: int) -> Prepared:
         )
     return replace(
         prepared,
-        compared=compared,
-        expected=expected,
-        jobs=jobs,
         facts={**prepared.facts, "tools": prepared.facts["tools"] | tool_versions((PACKAGE,))},
         reader=tuple(
             FileRecord.of(common, common / name) for name in (_CHARACTERS, _LICENCE, _PLACES)
