@@ -18,6 +18,7 @@ from mcad_mobile.data.photo_formats import is_video
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index, open_index
+from mcad_mobile.engine.towers import normalize
 
 PHOTO_SIZE = (4032, 3024)  # 12 megapixels, what most phones save
 
@@ -51,9 +52,7 @@ def cloud_batches(sample: F32, n: int, seed: int = 0) -> Iterator[F32]:
 
 def real_embeddings(bundle: Bundle) -> F32:
     """Return the bundle's sample of photo embeddings [M, D] float32, each of length 1."""
-    real: F32 = bundle.array(bundle.sample, bundle.dim).astype(np.float32)
-    real /= np.linalg.norm(real, axis=1, keepdims=True)
-    return real
+    return normalize(bundle.array(bundle.sample, bundle.dim).astype(np.float32))
 
 
 def synthetic_index(bundle: Bundle, directory: Path, photos: int) -> None:

@@ -25,6 +25,7 @@ _LINE = 1 << 16  # bytes of a list's line, at most
 # Usual names of the columns with photos, and with the photos' names, in Parquet files.
 _PHOTO_COLUMNS = ("image", "bytes", "jpg", "photo", "path", "url", "image_url", "file_name")
 _KEY_COLUMNS = ("key", "__key__", "id", "path", "url", "file_name")
+_VERSION = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 _KNOWN = "Give a folder, a list (.txt), Parquet or tar files, or an address of one; see --help."
 
 
@@ -120,7 +121,8 @@ class Source:
                 if info["type"] == "file":
                     name = info["name"]
                     address = name if is_local(files) else str(files.unstrip_protocol(name))
-                    yield address, _version(info)
+                    stamps = (f"{info['size']} {info[key]}" for key in _VERSION if info.get(key))
+                    yield address, next(stamps, "")
 
     def _rows(
         self, file: str, version: str, at_once: int, left_out: list[LeftOut]
@@ -147,11 +149,6 @@ class Source:
                 )
         for first in range(0, rows, at_once):
             yield Rows(file, version, first, min(at_once, rows - first), photo, key)
-
-
-def _version(info: dict[str, Any]) -> str:
-    names = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
-    return next((f"{info['size']} {info[name]}" for name in names if info.get(name)), "")
 
 
 def _walk(folder: Path, left_out: list[LeftOut]) -> Iterator[tuple[str, int]]:

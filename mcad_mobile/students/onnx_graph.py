@@ -443,10 +443,6 @@ def _gemm(
     return linear(alpha * matrix, bias)
 
 
-def _matmul(weight: Tensor) -> nn.Module | None:
-    return linear(weight.T, None) if weight.ndim == 2 else None
-
-
 def _layer_norm(
     weight: Tensor,
     bias: Tensor | None = None,
@@ -482,7 +478,7 @@ _LAYERS: dict[str, Callable[..., nn.Module | None]] = {
     "Conv": _convolution,
     "ConvTranspose": partial(_convolution, transposed=True),
     "Gemm": _gemm,
-    "MatMul": _matmul,
+    "MatMul": lambda weight: linear(weight.T, None) if weight.ndim == 2 else None,
     "LayerNormalization": _layer_norm,
     "BatchNormalization": _batch_norm,
 }
@@ -491,9 +487,9 @@ _LAYERS: dict[str, Callable[..., nn.Module | None]] = {
 # The functions of other operators take `lead`: how many axes lie before those of the graph.
 
 
-def _axis(x: Tensor, axis: Any, lead: int, new: int = 0) -> int:
-    """Return an axis of the graph from the end, as one of `new` more."""
-    return int(axis) if axis < 0 else int(axis) - (x.ndim - lead + new)
+def _axis(x: Tensor, axis: Any, lead: int) -> int:
+    """Return an axis of the graph from the end."""
+    return int(axis) if axis < 0 else int(axis) - (x.ndim - lead)
 
 
 def _reshape(lead: int, x: Tensor, shape: NDArray[Any], allowzero: int = 0) -> Tensor:

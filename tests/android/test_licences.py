@@ -79,7 +79,6 @@ def test_what_is_accepted_by_name_is_built_and_named(own, tmp_path):
 
 def test_the_licences_of_both_text_towers_are_asked_for_and_carried(own, tmp_path):
     both = two_text_towers(tmp_path / "both")
-    assert both.multilingual is not None
     other = replace(both.multilingual.student, licence="apple-amlr")
     changed = replace(both.multilingual, student=other)
     bundle = Bundle.load(variant(both, tmp_path / "bundle", multilingual=changed))

@@ -85,6 +85,8 @@ def _codes(segments: Sequence[LiveSegment], among: Sequence[Rows]) -> U8:
 def _first_copies(segments: Sequence[LiveSegment], among: Sequence[Rows], codes: U8) -> Rows:
     """Return for each row the position of the first row in its segment with the same stored
     bytes."""
+    from hashlib import blake2b  # loads OpenSSL, which a search does not need
+
     firsts = np.arange(len(codes))
     start = 0
     for live, rows in zip(segments, among, strict=True):
@@ -96,17 +98,12 @@ def _first_copies(segments: Sequence[LiveSegment], among: Sequence[Rows], codes:
         alike = np.flatnonzero(counts[inverse] > 1)
         for block in blocks(len(alike)):
             batch = alike[block]
-            for position, digest in zip(batch, _digests(live, rows[batch]), strict=True):
+            records = live.segment.records_of(rows[batch])
+            for position, record in zip(batch, records, strict=True):
+                digest = blake2b(record.tobytes(), digest_size=16).digest()
                 firsts[start + position] = start + known.setdefault(digest, int(position))
         start += len(rows)
     return firsts
-
-
-def _digests(live: LiveSegment, rows: Rows) -> Iterator[bytes]:
-    from hashlib import blake2b  # loads OpenSSL, which a search does not need
-
-    for record in live.segment.records_of(rows):
-        yield blake2b(record.tobytes(), digest_size=16).digest()
 
 
 def _similar_codes(codes: U8, least: float) -> Iterator[tuple[Rows, Rows]]:
