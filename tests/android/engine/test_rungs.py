@@ -137,22 +137,27 @@ def test_the_user_may_have_it_tried_again(mortal, java_classes, tmp_path, probe,
     die(java_classes, tmp_path, mortal, phone)  # it was tried
 
 
+def with_two_rungs(tower: Tower) -> Tower:
+    return replace(tower, rungs=(replace(tower.rungs[0], precision="int8"), *tower.rungs))
+
+
+def note_death(app: App, rung: str) -> None:
+    """As if a process had died over this rung."""
+    student, created = app.bundle.student, app.bundle.created
+    environment = f"app 1, firmware 1 {student.sha256} {created}"
+    known = {"environment": environment, "died": [rung], "suspects": []}
+    (app.directory / "rungs" / "rungs.json").write_text(json.dumps(known))
+
+
 def test_the_text_tower_is_tried_again_at_once(bundle, tmp_path, probe, phone):
-    first = replace(bundle.text.rungs[0], precision="int8")
-    text = replace(bundle.text, rungs=(first, *bundle.text.rungs))
-    two = Bundle.load(variant(bundle, tmp_path / "two", text=text))
+    two = Bundle.load(variant(bundle, tmp_path / "two", text=with_two_rungs(bundle.text)))
     phone.take("a.png")
     app = App(probe, two, phone)
     app.index()
     tried = app.ask("rungs")["text"]["runs"]
     assert tried.startswith("onnx int8")
     app.close()
-    died = {
-        "environment": f"app 1, firmware 1 {two.student.sha256} {two.created}",
-        "died": [f"text {tried}"],
-        "suspects": [],
-    }
-    (app.directory / "rungs" / "rungs.json").write_text(json.dumps(died))
+    note_death(app, f"text {tried}")
     app = App(probe, two, phone)
     assert app.ask("rungs")["text"]["runs"] == "onnx fp32 by CPU"
     app.ask("try_rungs_again")
@@ -162,10 +167,6 @@ def test_the_text_tower_is_tried_again_at_once(bundle, tmp_path, probe, phone):
 
 def test_a_death_over_one_text_tower_is_not_blamed_on_the_other(tmp_path, probe, phone):
     both = two_text_towers(tmp_path / "both")
-
-    def with_two_rungs(tower: Tower) -> Tower:
-        return replace(tower, rungs=(replace(tower.rungs[0], precision="int8"), *tower.rungs))
-
     other = replace(both.multilingual, text=with_two_rungs(both.multilingual.text))
     changes = {"text": with_two_rungs(both.text), "multilingual": other}
     two = Bundle.load(variant(both, tmp_path / "two", **changes))
@@ -174,12 +175,7 @@ def test_a_death_over_one_text_tower_is_not_blamed_on_the_other(tmp_path, probe,
     app.index()
     tried = app.ask("rungs")["text"]["runs"]
     app.close()
-    died = {
-        "environment": f"app 1, firmware 1 {two.student.sha256} {two.created}",
-        "died": [f"multilingual {tried}"],
-        "suspects": [],
-    }
-    (app.directory / "rungs" / "rungs.json").write_text(json.dumps(died))
+    note_death(app, f"multilingual {tried}")
     app = App(probe, two, phone)
     assert app.ask("rungs")["text"]["runs"] == tried
     app.ask("speak", language="de")
