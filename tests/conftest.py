@@ -19,6 +19,7 @@ from pytest_socket import disable_socket, enable_socket
 import mcad_mobile
 from mcad_mobile.android import downloads, native_libraries, sbom
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.native.android import COMPILE
@@ -146,6 +147,11 @@ def arm64_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [*compiler, *flags, *map(str, sources), "-lm", "-o", str(library)]
     subprocess.run(command, check=True, timeout=600)
     return library
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,10 @@ from benchmarks.jvm import JSON_JVM, jvm_libraries
 from mcad_mobile.android.downloads import Artifact
 from mcad_mobile.android.toolchain import compile_java, main_sources
 from mcad_mobile.base.locks import open_locked
-from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
 from tests.support.fake_android_tools import FakeAndroidTools
 from tests.support.phone import App, FakePhone
 from tests.support.probe import Probe
-from tests.support.tiny_bundle import make_tiny_bundle
 
 HERE = Path(__file__).parent
 
@@ -72,11 +70,6 @@ def probe(java_classes, tmp_path_factory):
     probe = Probe(java_classes, tmp_path_factory.mktemp("probe"))
     yield probe
     probe.close()
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
 
 
 @pytest.fixture

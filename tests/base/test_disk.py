@@ -19,14 +19,8 @@ from mcad_mobile.errors import DiskError
 from tests.support.mounts import mcad_on_disk, run_on_disk
 from tests.support.processes import run_command
 from tests.support.report_documents import measured
-from tests.support.tiny_bundle import make_tiny_bundle
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("disk") / "bundle")
 
 
 @pytest.fixture

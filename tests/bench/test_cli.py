@@ -16,12 +16,6 @@ from mcad_mobile.cli import bench as verb
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle
 from tests.support.report_documents import measured, parity_of_an_emulator
-from tests.support.tiny_bundle import make_tiny_bundle
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture

@@ -25,12 +25,6 @@ from tests.support.report_documents import (
     parity_of_an_emulator,
     text_of,
 )
-from tests.support.tiny_bundle import make_tiny_bundle
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 def without(document: dict[str, Any], place: tuple[Any, ...]) -> dict[str, Any]:

@@ -13,12 +13,6 @@ from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.bench.devices.host import EmulatorDevice, HostLauncher
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
-from tests.support.tiny_bundle import make_tiny_bundle
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("emulated") / "bundle")
 
 
 @pytest.fixture

@@ -46,11 +46,6 @@ def small(**asked: Any) -> Workload:
     return Workload(photo_size=(160, 120), **asked)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
-
-
 def test_bench_fills_the_document(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

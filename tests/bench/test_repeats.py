@@ -20,7 +20,6 @@ from mcad_mobile.bench.self_test import choose_rung, judge_ladder
 from mcad_mobile.bench.watch import Watched
 from mcad_mobile.engine.bundle import Bundle, Parity
 from mcad_mobile.errors import BenchError
-from tests.support.tiny_bundle import make_tiny_bundle
 
 COOL = Health(thermal_status=0)
 
@@ -93,11 +92,6 @@ def test_cooling_gives_up_in_the_end() -> None:
     slept.clear()
     cool_down(lambda: Health(thermal_status=4), 0.0, sleep=slept.append)
     assert slept == []  # nobody asked for it
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 def checked(bundle: Bundle, text: Any, **more: Any) -> dict[str, Any]:

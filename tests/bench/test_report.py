@@ -26,12 +26,6 @@ from tests.support.report_documents import (
     spread,
     text_of,
 )
-from tests.support.tiny_bundle import make_tiny_bundle
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,9 @@ from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, SearchEngine, create_index
 from mcad_mobile.errors import BenchError, MemoryUnavailable, PhotoError
-from tests.support.tiny_bundle import make_tiny_bundle
 
 RUNGS = {"rung": {"image": 0, "text": 0}}
 QUERIES = ("a dog", "a cat", "the sea")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture

@@ -30,7 +30,6 @@ from mcad_mobile.embed.source import Source
 from mcad_mobile.engine import engine
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.serve import server as serving
-from tests.support.tiny_bundle import make_tiny_bundle
 
 
 class Reached(Exception):
@@ -43,11 +42,6 @@ class Calls(list[tuple[tuple[Any, ...], dict[str, Any]]]):
     def __call__(self, *arguments: Any, **options: Any) -> None:
         self.append((arguments, options))
         raise Reached
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("options") / "bundle")
 
 
 @pytest.fixture
@@ -286,7 +280,7 @@ def test_the_server_has_the_bundles_indexes_and_folders_that_were_named(
     both = [f"--bundle={copy}" for copy in copies]
     indexes = [engine.default_index(copy) for copy in copies]
     others = ("--photos", photos.name, "--index", "i", "--threads", 3, "--runtime", "onnx")
-    for options in (both, [*both, "--photos", photos], [both[0], *others]):
+    for options in (both, [*both, "--photos", photos], [both[0], *others, "--language", "de"]):
         mcad("serve", "--port", 0, *options)
     indexes[1].mkdir()
     mcad("serve", "--port", 0, *both, "--photos", photos)
@@ -298,8 +292,8 @@ def test_the_server_has_the_bundles_indexes_and_folders_that_were_named(
     ]
     assert [made.directory for made in calls[0][0][0]] == copies
     assert [given for _, given in calls[1:3]] == [
-        {"runtime": None, "threads": 1, "warn": warn},
-        {"runtime": "onnx", "threads": 3, "warn": warn},
+        {"language": None, "runtime": None, "threads": 1, "warn": warn},
+        {"language": "de", "runtime": "onnx", "threads": 3, "warn": warn},
     ]
     missing = mcad("serve", "--port", 0, *both, "--photos", photos / "none")
     assert "No folder at" in str(missing.exception)

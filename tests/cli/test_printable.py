@@ -21,7 +21,6 @@ from mcad_mobile.cli import output
 from mcad_mobile.cli.command import app, run
 from mcad_mobile.engine.bundle import Bundle
 from tests.support.report_documents import measured
-from tests.support.tiny_bundle import make_tiny_bundle
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r\b"
 
@@ -73,11 +72,6 @@ def test_colours_do_not_reach_a_file_or_a_pipe(capsys: pytest.CaptureFixture[str
     with printable_output():
         print("\x1b[31mred\x1b[0m")
     assert capsys.readouterr().out == "\\x1b[31mred\\x1b[0m\n"
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture
