@@ -21,6 +21,8 @@ public class View {
     public native boolean performAccessibilityAction(int action, android.os.Bundle arguments);
     public native void setContentDescription(CharSequence description);
     public native void setOnClickListener(OnClickListener listener);
+    public native boolean isSelected();
+    public native void setSelected(boolean selected);
     public native void setAlpha(float alpha);
     public native void setTag(Object tag);
     public native Object getTag();

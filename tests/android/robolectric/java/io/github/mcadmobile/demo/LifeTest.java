@@ -76,20 +76,22 @@ public final class LifeTest extends AppTestCase {
         type(screen.get(), "a cat");
         screen.get().searchFolders(Set.of("DCIM/Camera"));
         screen.get().searchDays(LocalDate.now().minusDays(1), LocalDate.now());
-        waitFor("the filter", () -> isShown(screen.get(), R.id.filtered));
-        String filter = text(screen.get(), R.id.filtered);
+        String filter = text(screen.get(), R.id.time);
+        assertEquals("Camera", text(screen.get(), R.id.albums));
 
         RuntimeEnvironment.setQualifiers("+land");
         screen.configurationChange();
         Activity turned = screen.get();
         waitForTiles(turned, PHOTOS);
         assertEquals("a cat", text(turned, R.id.query));
-        assertEquals(filter, text(turned, R.id.filtered));
+        assertEquals(filter, text(turned, R.id.time));
+        assertEquals("Camera", text(turned, R.id.albums));
 
         Activity reborn = kill(screen, SearchActivity.class).get();
         waitForTiles(reborn, PHOTOS);
         assertEquals("a cat", text(reborn, R.id.query));
-        assertEquals(filter, text(reborn, R.id.filtered));
+        assertEquals(filter, text(reborn, R.id.time));
+        assertEquals("Camera", text(reborn, R.id.albums));
     }
 
     @Test
@@ -154,7 +156,7 @@ public final class LifeTest extends AppTestCase {
             waitForTiles(screen, PHOTOS);
             screen.searchDays(LocalDate.of(2001, 1, 1), LocalDate.of(2001, 1, 1));
             waitForTiles(screen, 0);
-            screen.findViewById(R.id.filtered).performClick();
+            screen.findViewById(R.id.time).performClick();
             waitForTiles(screen, PHOTOS);
         }
     }

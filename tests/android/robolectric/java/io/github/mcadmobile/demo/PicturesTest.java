@@ -245,11 +245,11 @@ public final class PicturesTest extends AppTestCase {
         waitForPictures(grid);
         assertTrue("the first tile is a stack", grid.getChildAt(0).findViewById(R.id.copies).isShown());
         save(activity, "found");
-        shadowOf(activity).clickMenuItem(R.id.albums);
+        activity.findViewById(R.id.albums).performClick();
         saveDialog(activity, "albums");
         shadowOf(activity).clickMenuItem(R.id.folders);
         saveDialog(activity, "folders");
-        shadowOf(activity).clickMenuItem(R.id.between);
+        choose(activity, R.id.time, R.string.between);
         saveDialog(activity, "first-day");
         more(activity.getWindow().getDecorView()).performClick();
         waitFor("the menu", () -> Picture.windows(activity).size() > 1);
@@ -268,10 +268,10 @@ public final class PicturesTest extends AppTestCase {
         waitFor("the reason", () -> grid.getChildCount() > 0 && grid.getChildAt(0).findViewById(R.id.matched).isShown());
         waitForPictures(grid);
         save(activity, "found-by-words");
-        shadowOf(activity).clickMenuItem(R.id.place);
+        activity.findViewById(R.id.place).performClick();
         saveDialog(activity, Build.VERSION.SDK_INT < Build.VERSION_CODES.Q ? "place" : "places-off");
         allow("android.permission.ACCESS_MEDIA_LOCATION");
-        shadowOf(activity).clickMenuItem(R.id.place);
+        activity.findViewById(R.id.place).performClick();
         saveDialog(activity, "place");
         grid.performItemClick(grid.getChildAt(0), 0, 0);
         PhotoActivity viewer = open(PhotoActivity.class, shadowOf(activity).getNextStartedActivity()).get();

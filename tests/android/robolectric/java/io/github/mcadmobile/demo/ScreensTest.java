@@ -103,7 +103,7 @@ public final class ScreensTest extends AppTestCase {
     @Test
     public void foldersThatAreTickedSurviveATurn() throws IOException {
         openSearch("china.jpg");
-        choose(R.id.albums);
+        search.get().findViewById(R.id.albums).performClick();
         waitFor("the dialog", () -> ShadowAlertDialog.getLatestDialog() != null);
         assertDialog(R.string.albums, "Camera (1)", false);
         ((AlertDialog) ShadowDialog.getLatestDialog()).getListView().performItemClick(null, 0, 0);
@@ -114,8 +114,9 @@ public final class ScreensTest extends AppTestCase {
         assertTrue(turned.getListView().isItemChecked(0));
         turned.getButton(AlertDialog.BUTTON_POSITIVE).performClick();
         idle();
-        assertTrue(isShown(search.get(), R.id.filtered));
-        assertTrue(text(search.get(), R.id.filtered).contains("1 album"));
+        assertEquals("Camera", text(search.get(), R.id.albums));
+        search.get().searchFolders(Set.of("DCIM/Camera", "Pictures"));
+        assertEquals("2 albums", text(search.get(), R.id.albums));
     }
 
     @Test
@@ -212,25 +213,23 @@ public final class ScreensTest extends AppTestCase {
     }
 
     @Test
-    public void albumsToSearchAreThoseThatAreIndexedWithTheSearchedOnesTicked() throws IOException {
+    public void albumsToSearchAreThoseThatAreIndexed() throws IOException {
         photos.add(packaged("coffee.png"), PRIMARY, "Download/", "image/png", null);
         photos.add(packaged("chelsea.png"), PRIMARY, "Pictures/", "image/png", null);
         openSearch("china.jpg");
         search().chooseFolders(new Folders(false, Set.of("Download")));
-        search.get().searchFolders(Set.of("Pictures"));
-        choose(R.id.albums);
+        search.get().findViewById(R.id.albums).performClick();
         waitFor("the dialog", () -> ShadowDialog.getLatestDialog() != null);
         ListView albums = ((AlertDialog) ShadowDialog.getLatestDialog()).getListView();
         assertEquals(2, albums.getCount());
         assertDialog(R.string.albums, "Camera (1)", false);
         assertEquals("Pictures (1)", albums.getItemAtPosition(1).toString());
-        assertTrue(albums.isItemChecked(1));
     }
 
     @Test
     public void foldersThatAreReadAfterTheScreenWasLeftAreNotShown() throws Exception {
         openSearch("china.jpg");
-        choose(R.id.albums);
+        search.get().findViewById(R.id.albums).performClick();
         StartPageTest.awaitWorker();
         search.pause().stop().saveInstanceState(new Bundle());
         idle(); // Android throws if a dialog is shown now
@@ -253,7 +252,7 @@ public final class ScreensTest extends AppTestCase {
     @Test
     public void theFirstOfTwoDaysSurvivesATurn() throws IOException {
         openSearch("china.jpg");
-        choose(R.id.between);
+        choose(search.get(), R.id.time, R.string.between);
         idle();
         assertAsks(R.string.first_day, LocalDate.now().minusDays(29));
         ((DatePickerDialog) ShadowDialog.getLatestDialog()).updateDate(2001, 1, 3);
@@ -268,7 +267,8 @@ public final class ScreensTest extends AppTestCase {
         last.getButton(AlertDialog.BUTTON_POSITIVE).performClick();
         idle();
         assertFiltered("Feb 3, 2001 to Feb 3, 2002");
-        choose(R.id.between);
+        search.get().findViewById(R.id.time).performClick();
+        choose(search.get(), R.id.time, R.string.between);
         idle();
         for (int day : new int[] {9, 8}) { // a last day before the first is the first
             ((DatePickerDialog) ShadowDialog.getLatestDialog()).updateDate(2003, 11, day);
@@ -286,7 +286,10 @@ public final class ScreensTest extends AppTestCase {
     }
 
     private void assertFiltered(String period) {
-        assertEquals("Only " + period + ". Tap to search all", text(search.get(), R.id.filtered));
+        TextView chip = search.get().findViewById(R.id.time);
+        assertEquals(period, chip.getText().toString());
+        assertTrue(chip.isSelected());
+        assertEquals(period + ". Tap to remove this filter", chip.getContentDescription());
     }
 
     private static String day(LocalDate date) {
@@ -294,29 +297,32 @@ public final class ScreensTest extends AppTestCase {
     }
 
     @Test
-    public void aTimeOfTheMenuIsSearchedUntilItIsTouched() throws IOException {
+    public void aPeriodIsSearchedUntilItsChipIsTouched() throws IOException {
         openSearch("china.jpg");
         photos.add(packaged("coffee.png"), PRIMARY, "DCIM/Camera/", "image/png", 981_200_000_000L); // 2001-02-03
         index();
         type("a house", 2);
         LocalDate now = LocalDate.now();
-        choose(R.id.last_week);
-        assertFiltered("since " + day(now.minusDays(6)));
+        choose(search.get(), R.id.time, R.string.last_week);
+        assertFiltered("Since " + day(now.minusDays(6)));
         waitFor("the photo of today", () -> answers(search.get(), 1));
-        choose(R.id.last_month);
-        assertFiltered("since " + day(now.minusDays(29)));
-        choose(R.id.this_year);
-        assertFiltered("since " + day(now.withDayOfYear(1)));
-        choose(R.id.last_year);
+        search.get().findViewById(R.id.time).performClick();
+        choose(search.get(), R.id.time, R.string.last_month);
+        assertFiltered("Since " + day(now.minusDays(29)));
+        search.get().findViewById(R.id.time).performClick();
+        choose(search.get(), R.id.time, R.string.this_year);
+        assertFiltered("Since " + day(now.withDayOfYear(1)));
+        search.get().findViewById(R.id.time).performClick();
+        choose(search.get(), R.id.time, R.string.last_year);
         LocalDate end = now.withDayOfYear(1).minusDays(1);
         assertFiltered(day(end.withDayOfYear(1)) + " to " + day(end));
         waitFor("none", () -> text(search.get(), R.id.status).equals(app().getString(R.string.nothing_found)));
-        search.get().findViewById(R.id.filtered).performClick();
-        assertFalse(isShown(search.get(), R.id.filtered));
+        View chip = search.get().findViewById(R.id.time);
+        chip.performClick();
+        assertEquals("", text(search.get(), R.id.time));
+        assertFalse(chip.isSelected());
+        assertNull(chip.getContentDescription());
         waitFor("all", () -> answers(search.get(), 2));
-        choose(R.id.this_year);
-        choose(R.id.any_time);
-        assertFalse(isShown(search.get(), R.id.filtered));
     }
 
     @Test
@@ -712,19 +718,20 @@ public final class ScreensTest extends AppTestCase {
         openSearch("china.jpg", "coffee.png");
         assertEquals("3 items can be searched", text(search.get(), R.id.progress));
         type("a house", 3);
-        choose(R.id.videos);
+        choose(search.get(), R.id.kind, R.string.kind_videos);
         GridView grid = search.get().findViewById(R.id.grid);
         waitFor("the video", () -> answers(search.get(), 1));
         waitFor("its length", () -> text(grid.getChildAt(0)).equals("00:40"));
-        assertEquals("Only videos. Tap to search all", text(search.get(), R.id.filtered));
+        assertEquals("Videos", text(search.get(), R.id.kind));
         search.recreate();
-        waitFor("the filter", () -> text(search.get(), R.id.filtered).startsWith("Only videos"));
-        choose(R.id.photos);
+        waitFor("the filter", () -> text(search.get(), R.id.kind).equals("Videos"));
+        search.get().findViewById(R.id.kind).performClick();
+        choose(search.get(), R.id.kind, R.string.kind_photos);
         waitFor("the photos", () -> answers(search.get(), 2));
-        assertEquals("Only photos. Tap to search all", text(search.get(), R.id.filtered));
-        choose(R.id.any_kind);
+        assertEquals("Photos", text(search.get(), R.id.kind));
+        search.get().findViewById(R.id.kind).performClick();
         waitFor("all", () -> answers(search.get(), 3));
-        assertFalse(isShown(search.get(), R.id.filtered));
+        assertEquals("", text(search.get(), R.id.kind));
     }
 
     /** What a tile says of the length of a video. */
@@ -799,7 +806,7 @@ public final class ScreensTest extends AppTestCase {
         search.get().findViewById(R.id.clear).performClick();
         waitFor("none like it of that day", () -> text(search.get(), R.id.status).equals(
             app().getString(R.string.nothing_found)) && grid.getCount() == 0);
-        search.get().findViewById(R.id.filtered).performClick();
+        search.get().findViewById(R.id.time).performClick();
         waitFor("its like alone", () -> scores(grid).equals(plain));
     }
 

@@ -49,7 +49,7 @@ public final class WordsTest extends AppTestCase {
         read(ticket, TICKET);
         screen = open(SearchActivity.class).get();
         grid = screen.findViewById(R.id.grid);
-        waitFor("the menu", () -> menu(screen).findItem(R.id.by).isVisible());
+        waitFor("the chip", () -> isShown(screen, R.id.by));
     }
 
     private void type(String words, int photos) {
@@ -110,23 +110,24 @@ public final class WordsTest extends AppTestCase {
     @Test
     public void wordsOrWhatPhotosShowAreSearchedAlone() {
         type("boarding pass", 3);
-        screen.onOptionsItemSelected(new RoboMenuItem(R.id.by_words));
+        choose(screen, R.id.by, R.string.by_words);
         waitForAnswer(1);
-        assertEquals("Only words in photos. Tap to search all", text(screen, R.id.filtered));
-        screen.onOptionsItemSelected(new RoboMenuItem(R.id.by_content));
+        assertEquals("Words in photos", text(screen, R.id.by));
+        screen.findViewById(R.id.by).performClick();
+        choose(screen, R.id.by, R.string.by_content);
         waitForAnswer(3);
-        assertEquals("Only what photos show. Tap to search all", text(screen, R.id.filtered));
+        assertEquals("What photos show", text(screen, R.id.by));
         assertEquals("", why(0) + why(1) + why(2));
-        screen.findViewById(R.id.filtered).performClick();
+        screen.findViewById(R.id.by).performClick();
         waitFor("both", () -> !why(0).isEmpty());
-        assertFalse(isShown(screen, R.id.filtered));
+        assertEquals("", text(screen, R.id.by));
     }
 
     @Test
     @Config(minSdk = Build.VERSION_CODES.Q)
     public void placesAreAskedForWhenTheUserTurnsThemOn() {
         assertNull(shadowOf(screen).getLastRequestedPermission());
-        screen.onOptionsItemSelected(new RoboMenuItem(R.id.place));
+        screen.findViewById(R.id.place).performClick();
         idle();
         ((AlertDialog) ShadowDialog.getLatestDialog()).getButton(AlertDialog.BUTTON_POSITIVE).performClick();
         idle();
@@ -147,13 +148,13 @@ public final class WordsTest extends AppTestCase {
 
     private void searchPlace() {
         type("a house", 3);
-        screen.onOptionsItemSelected(new RoboMenuItem(R.id.place));
+        screen.findViewById(R.id.place).performClick();
         idle();
         AlertDialog dialog = (AlertDialog) ShadowDialog.getLatestDialog();
         ((EditText) dialog.findViewById(R.id.place_name)).setText(" lisbon ");
         dialog.getButton(AlertDialog.BUTTON_POSITIVE).performClick();
         waitForAnswer(1);
-        assertEquals("Only lisbon. Tap to search all", text(screen, R.id.filtered));
+        assertEquals("lisbon", text(screen, R.id.place));
         assertEquals(View.GONE, grid.getChildAt(0).findViewById(R.id.matched).getVisibility());
     }
 }

@@ -51,6 +51,7 @@ import org.robolectric.android.controller.ActivityController;
 import org.robolectric.android.controller.ServiceController;
 import org.robolectric.annotation.Config;
 import org.robolectric.shadows.ShadowActivity;
+import org.robolectric.shadows.ShadowPopupMenu;
 import org.robolectric.shadows.ShadowStorageManager;
 import org.robolectric.shadows.StorageVolumeBuilder;
 import org.robolectric.util.ReflectionHelpers;
@@ -276,6 +277,19 @@ public abstract class AppTestCase {
             }
             idle();
         }
+    }
+
+    /** Tap a chip of a screen, and choose a value that it offers. */
+    protected static void choose(Activity screen, int chip, int value) {
+        screen.findViewById(chip).performClick();
+        Menu offered = ShadowPopupMenu.getLatestPopupMenu().getMenu();
+        for (int i = 0; i < offered.size(); i++) {
+            if (offered.getItem(i).getTitle().equals(screen.getString(value))) {
+                assertTrue(offered.performIdentifierAction(offered.getItem(i).getItemId(), 0));
+                return;
+            }
+        }
+        throw new AssertionError("not offered: " + screen.getString(value));
     }
 
     protected static String text(Activity screen, int id) {

@@ -44,8 +44,8 @@ public final class FolderDialog extends DialogFragment {
     }
 
     /** Choose folders to search. Main thread only. */
-    static void search(Activity screen, List<Album> albums, Set<String> searched) {
-        show(screen, albums, searched::contains, new Bundle());
+    static void search(Activity screen, List<Album> albums) {
+        show(screen, albums, folder -> false, new Bundle());
     }
 
     private static void show(Activity screen, List<Album> albums, Predicate<String> ticked, Bundle arguments) {

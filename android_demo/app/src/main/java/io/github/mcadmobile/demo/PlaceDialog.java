@@ -21,16 +21,6 @@ public final class PlaceDialog extends DialogFragment {
         void searchPlace(String place);
     }
 
-    private static final String PLACE = "place";
-
-    static void show(Activity screen, String place) {
-        Bundle arguments = new Bundle();
-        arguments.putString(PLACE, place);
-        PlaceDialog dialog = new PlaceDialog();
-        dialog.setArguments(arguments);
-        dialog.show(screen.getFragmentManager(), PLACE);
-    }
-
     @Override
     public Dialog onCreateDialog(Bundle saved) {
         Activity activity = getActivity();
@@ -43,7 +33,6 @@ public final class PlaceDialog extends DialogFragment {
         }
         View view = LayoutInflater.from(activity).inflate(R.layout.place, null);
         EditText place = view.findViewById(R.id.place_name);
-        place.setText(getArguments().getString(PLACE));
         return dialog.setView(view).setPositiveButton(android.R.string.ok,
             (any, which) -> screen.searchPlace(place.getText().toString().trim())).create();
     }

@@ -31,8 +31,6 @@ import io.github.mcadmobile.platform.MediaSearch;
 import java.io.IOException;
 import java.time.LocalDate;
 import java.time.ZoneId;
-import java.util.List;
-import java.util.Locale;
 import java.util.Set;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -90,8 +88,6 @@ public final class SearchActivity extends Activity
     private Home.Panel panel = Home.Panel.NONE;
     /** Whether photos have words, and can be searched by them and by their places. */
     private volatile boolean hasWords;
-    /** Words in which the user wants no year or month to be a filter. */
-    private volatile String asTheyAre = "";
     /** Prevents updates after each photo from queueing up. */
     private final AtomicBoolean asksForState = new AtomicBoolean();
 
@@ -120,12 +116,6 @@ public final class SearchActivity extends Activity
         findViewById(R.id.pause).setOnClickListener(view -> end(MediaSearch::pause));
         findViewById(R.id.stop).setOnClickListener(view -> end(MediaSearch::stop));
         findViewById(R.id.go_on).setOnClickListener(view -> indexNow());
-        findViewById(R.id.filtered).setOnClickListener(view -> filters.clear());
-        showFilter();
-        findViewById(R.id.named).setOnClickListener(view -> {
-            asTheyAre = query.getText().toString().trim();
-            ask();
-        });
         Uri shared = OtherPhoto.shared(getIntent());
         if (shared != null) {
             reader = Executors.newSingleThreadExecutor();
@@ -203,8 +193,6 @@ public final class SearchActivity extends Activity
     public boolean onPrepareOptionsMenu(Menu menu) {
         choices.show(menu);
         menu.findItem(R.id.index_now).setVisible(panel != Home.Panel.NO_PHOTOS);
-        menu.findItem(R.id.place).setVisible(hasWords);
-        menu.findItem(R.id.by).setVisible(hasWords && like == null);
         return true;
     }
 
@@ -230,7 +218,7 @@ public final class SearchActivity extends Activity
             pick();
             return true;
         }
-        return choices.choose(item) || filters.choose(item) || super.onOptionsItemSelected(item);
+        return choices.choose(item) || super.onOptionsItemSelected(item);
     }
 
     private void pick() {
@@ -286,7 +274,7 @@ public final class SearchActivity extends Activity
 
     /** A year or a month in the words is a filter. */
     private SearchEngine.Found find(String words) throws IOException {
-        NamedPeriod named = named(words);
+        NamedPeriod named = filters.named(words);
         if (named == null) {
             return search.search(words, DemoApp.RESULTS, filters.filter(), filters.by());
         }
@@ -295,14 +283,8 @@ public final class SearchActivity extends Activity
             : search.search(named.words(), DemoApp.RESULTS, filter, filters.by());
     }
 
-    /** The period that words name; null if there is none, or the user chose another or wants the words as they are. */
-    private NamedPeriod named(String words) {
-        return like != null || filters.filter().isTimed() || words.equals(asTheyAre) ? null
-            : NamedPeriod.of(words, List.of(Locale.getDefault(), Locale.ENGLISH), LocalDate.now());
-    }
-
     private void filterChanged() {
-        showFilter();
+        filters.show(words());
         start.hide();
         ask();
         showState();
@@ -315,12 +297,9 @@ public final class SearchActivity extends Activity
         start.remember(words);
     }
 
-    /** Shows the search's filter, if any; a tap removes it. */
-    private void showFilter() {
-        String text = filters.text();
-        TextView filtered = findViewById(R.id.filtered);
-        filtered.setText(text);
-        setVisible(R.id.filtered, !text.isEmpty());
+    /** The typed words, in which a period may be named. */
+    private String words() {
+        return like != null ? "" : query.getText().toString().trim();
     }
 
     @Override
@@ -370,6 +349,8 @@ public final class SearchActivity extends Activity
 
     private void show(Home home, PhotoAccess.State state, Waiting waiting, int indexed, boolean english) {
         panel = home.panel();
+        setVisible(R.id.place, hasWords);
+        setVisible(R.id.by, hasWords && like == null);
         setVisible(R.id.partial, state == PhotoAccess.State.SOME);
         boolean runs = home.panel() == Home.Panel.NONE && search.isIndexing();
         boolean ended = home.panel() == Home.Panel.NONE && (waiting == Waiting.PAUSED || waiting == Waiting.STOPPED);
@@ -502,7 +483,7 @@ public final class SearchActivity extends Activity
             return;
         }
         setTitle(R.string.app_name);
-        setVisible(R.id.named, false);
+        filters.show("");
         start.hide();
         results.clear();
         page = Page.START;
@@ -523,13 +504,11 @@ public final class SearchActivity extends Activity
         findViewById(R.id.message).setVisibility(View.GONE);
         results.show(found);
         int photos = found.results().size();
-        NamedPeriod named = named(words);
+        filters.show(words());
+        NamedPeriod named = like != null ? null : filters.named(words);
         boolean isCount = filters.by() == SearchEngine.Channel.WORDS || named != null && named.words().isEmpty();
         String text = photos == 0 ? getString(R.string.nothing_found) : !isCount ? getString(R.string.nearest)
             : getResources().getQuantityString(R.plurals.found, photos, photos);
-        ((TextView) findViewById(R.id.named)).setText(named == null ? ""
-            : getString(R.string.filtered, Messages.period(named)));
-        setVisible(R.id.named, named != null);
         if (found.truncated()) {
             text += "\n" + getString(R.string.truncated);
         }
