@@ -1,8 +1,9 @@
-"""Read photos with one program, for words_in_photos.py: its time and memory, in its own process."""
+"""Read photos with one program, in its own process: its time and memory."""
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.reading.reader import AT_LEAST, Reader
 
 _HEAD = "| reader | processor s a photo | peak RSS, MiB | wrong characters, % | of six languages |"
+_TARGETS_HEAD = (
+    "| target | runtime | MB | lines | wrong characters, %: float | exported | scenes | found, % |"
+)
 READERS = ("mcad-mobile", "rapidocr", "tesseract")
 TESSERACT = {"en": "eng", "de": "deu", "fr": "fra", "es": "spa", "pt": "por", "it": "ita"}
 
@@ -55,6 +59,19 @@ def read_by(name: str, bundle: Path, paths: list[Path]) -> dict[str, Any]:
     return found | {"peak_rss_mib": (used.ru_maxrss if name == READERS[2] else own) / 1024}
 
 
+def measured(name: str, bundle: Path, folder: Path) -> dict[str, Any]:
+    """Return what `read_by` returns for a folder's photos, in a process with one thread."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.text_reader", name, str(bundle), str(folder)],
+        stdout=subprocess.PIPE,
+        timeout=3600,
+        check=True,
+        env={**os.environ, "OMP_THREAD_LIMIT": "1", "OMP_NUM_THREADS": "1"},
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def section(result: dict[str, Any]) -> list[str]:
     """Return the paragraphs of docs/benchmarks.md about a result of words_in_photos.py."""
     found = [
@@ -76,6 +93,38 @@ def section(result: dict[str, Any]) -> list[str]:
         "The made photos, on one thread; Tesseract has six of the languages.",
         "\n".join([_HEAD, "|---|---:|---:|---:|---:|", *readers]),
     ]
+
+
+def section_of_targets(results: list[dict[str, Any]]) -> list[str]:
+    """Return the paragraphs of docs/benchmarks.md about results of reading.py."""
+    rows = []
+    for result in results:
+        line, scene = result["recognizer"], result["detector"]
+        rows.append(
+            f"| {result['target']} | {line['rung']} | {(line['bytes'] + scene['bytes']) / 1e6:.1f} "
+            f"| {line['pictures']} | {line['float_error_rate']:.2f} | {line['error_rate']:.2f} "
+            f"| {scene['pictures']} | {scene['found']:.1f} |"
+        )
+    paragraphs = [
+        "## Readers of text",
+        "What exported readers make of pictures that they were not calibrated on: the percentage "
+        "of a line's characters that are wrong, beside that of the float model, and the percentage "
+        "of the float detector's boxes that are found. Snapdragon's run on the simulator of its "
+        "NPU, Dimensity's by LiteRT on the host. Re-run: `benchmarks/reading.py`.",
+        "\n".join([_TARGETS_HEAD, "|---|---|---:|---:|---:|---:|---:|---:|", *rows]),
+    ]
+    for result in results:
+        if "costs" in result:
+            page, photo = (result["costs"][name] for name in ("screenshot", "photo"))
+            paragraphs.append(
+                f"On one thread, the reader for {result['target']} takes "
+                f"{1000 * page['processor_s_a_photo']:.0f} ms of processor time for a phone's "
+                f"screenshot of {page['lines']:.0f} lines, and "
+                f"{1000 * photo['processor_s_a_photo']:.0f} ms for a photo of 12 megapixels "
+                f"without text, with decoding. Its process takes up to "
+                f"{max(page['peak_rss_mib'], photo['peak_rss_mib']):.0f} MiB."
+            )
+    return paragraphs
 
 
 if __name__ == "__main__":

@@ -15,10 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,7 +24,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.main_job import provenance, store
-from benchmarks.text_reader import READERS, TESSERACT
+from benchmarks.text_reader import READERS, TESSERACT, measured
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.bundle import Bundle
@@ -81,15 +78,7 @@ def peer(
     name: str, bundle: Path, folder: str, made: dict[str, tuple[Image.Image, list[str]]]
 ) -> dict[str, float]:
     """Let a program read the made photos on one thread; return its time, memory and errors."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.text_reader", name, str(bundle), folder],
-        stdout=subprocess.PIPE,
-        timeout=3600,
-        check=True,
-        env={**os.environ, "OMP_THREAD_LIMIT": "1", "OMP_NUM_THREADS": "1"},
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
-    errors = []
+    found, errors = measured(name, bundle, Path(folder)), []
     for path, text in found.pop("texts").items():
         wanted, got = ("".join("".join(part).split()) for part in (made[path][1], text))
         errors.append((edits(wanted, got), len(wanted)))

@@ -29,7 +29,7 @@ HEAD = [
 
 def benchmarks_page() -> str:
     """Return the page. A benchmark without a stored result has no section."""
-    first = (main_job, peers, index, kernels, cold, words_in_photos)
+    first = (main_job, peers, index, kernels, cold, words_in_photos, reading)
     sections = (*first, languages, serve, distill_ablation)
     found = (section() for section in sections if is_stored(section.__name__))
     parts = [*HEAD, *(part for section in found for part in section)]
@@ -158,6 +158,11 @@ def cold() -> list[str]:
 def words_in_photos() -> list[str]:
     result = stored("words_in_photos")[-1]
     return [*text_reader.section(result), footer(result)]
+
+
+def reading() -> list[str]:
+    results = stored("reading")
+    return [*text_reader.section_of_targets(results), *map(footer, results)]
 
 
 def languages() -> list[str]:

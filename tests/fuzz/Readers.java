@@ -62,6 +62,7 @@ public final class Readers {
                 if (orientation < 1 || orientation > 8) {
                     throw new AssertionError(orientation);
                 }
+                Exif.coordinates(new ByteArrayInputStream(bytes));
                 break;
             case "manifest":
                 writeManifest(index, new String(bytes, StandardCharsets.UTF_8));

@@ -84,9 +84,10 @@ def readers(work: Path, runs: int) -> dict[str, int]:
     corpus.mkdir()
     exif = Image.Exif()
     exif[0x0112] = 6  # turned
-    for kind in ("JPEG", "PNG", "WEBP"):
+    exif.get_ifd(0x8825).update({1: "N", 2: (38.0, 43.0, 1.0), 3: "W", 4: (9.0, 8.0, 2.0)})
+    for kind in ("JPEG", "PNG", "WEBP", "AVIF"):
         photo = io.BytesIO()
-        Image.effect_noise((40, 30), 60).convert("RGB").save(photo, kind, exif=exif)
+        Image.effect_noise((40, 30), 60).convert("RGB").save(photo, kind, exif=exif.tobytes())
         (corpus / kind).write_bytes(b"\0" + photo.getvalue())
     manifest = work / "index" / "manifest.json"
     segment = manifest.with_name(json.loads(manifest.read_text())["segments"][0]["file"])

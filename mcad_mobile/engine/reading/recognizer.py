@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcad_mobile.engine.arrays import F32, U8
 from mcad_mobile.engine.bundle import RECOGNIZER_SHAPE, RECOGNIZER_STEP
@@ -33,7 +34,7 @@ class Recognizer:
         characters. BundleError if the tower has other characters."""
         width = line.shape[1]
         most = _FIXED_WIDTH if self.fixed else _WIDEST
-        outputs = []
+        best, confidences = [np.zeros(1, np.intp)], [np.zeros(1, np.float32)]
         for start in range(0, max(width - 2 * _MARGIN, 1), most - 2 * _MARGIN):
             piece = line[:, start : start + most] / np.float32(127.5) - 1
             wide = most if self.fixed else math.ceil(piece.shape[1] / _WIDTHS) * _WIDTHS
@@ -42,21 +43,22 @@ class Recognizer:
             output = self.tower({"pixels": pixels})[0]
             first = _MARGIN // RECOGNIZER_STEP if start else 0
             more = start + most < width
-            outputs.append(output[first : -_MARGIN // RECOGNIZER_STEP if more else None])
-        return self._decode(np.concatenate(outputs))
+            if output.shape[1] != len(self.characters) + 1:
+                raise BundleError(
+                    f"The recognizer has {output.shape[1] - 1} characters, and the bundle names "
+                    f"{len(self.characters)}.",
+                    Remedy.EXPORT_AGAIN,
+                )
+            output = output[first : -_MARGIN // RECOGNIZER_STEP if more else None]
+            best.append(output.argmax(1))
+            confidences.append(np.take_along_axis(output, best[-1][:, None], 1)[:, 0])
+        return self._decode(np.concatenate(best), np.concatenate(confidences))
 
-    def _decode(self, outputs: F32) -> tuple[str, float]:
-        """Take the likeliest character of each column [T, C]; equal neighbours are one, and output
-        0 is none."""
-        if outputs.shape[1] != len(self.characters) + 1:
-            raise BundleError(
-                f"The recognizer has {outputs.shape[1] - 1} characters, and the bundle names "
-                f"{len(self.characters)}.",
-                Remedy.EXPORT_AGAIN,
-            )
-        best = outputs.argmax(1)
-        (columns,) = np.nonzero((best > 0) & (best != np.append(0, best[:-1])))
-        if not len(columns):
+    def _decode(self, best: NDArray[np.intp], confidences: F32) -> tuple[str, float]:
+        """Join the likeliest character of each column [T], behind a first that is none; equal
+        neighbours are one, and 0 is none."""
+        is_new = (best > 0) & (best != np.roll(best, 1))
+        if not is_new.any():
             return "", 0.0
-        text = "".join(self.characters[number - 1] for number in best[columns])
-        return text, float(outputs[columns, best[columns]].mean())
+        text = "".join(self.characters[number - 1] for number in best[is_new])
+        return text, float(confidences[is_new].mean())

@@ -108,7 +108,8 @@ class OnnxTower:
                 self._cannot.format("run", error),
                 "Export the bundle again, or install a newer onnxruntime.",
             ) from error
-        return np.concatenate(outputs).astype(np.float32, copy=False)
+        whole = np.concatenate(outputs) if len(outputs) > 1 else outputs[0]
+        return np.asarray(whole, np.float32)
 
 
 def _session(path: Path, options: ort.SessionOptions, provider: Any, exact_kernels: bool) -> Any:

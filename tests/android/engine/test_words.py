@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import shutil
+import struct
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -30,7 +33,10 @@ from tests.support.probe import EngineError
 from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.tiny_reader import with_reader
 
+pillow_heif.register_heif_opener()
 DIM = 64
+LISBON = {1: "N", 2: (38.0, 42.0, 35.9), 3: "W", 4: (9.0, 8.0, 22.1)}
+NOT_TURNED = {"value": 1, "read": False}
 # Java 17 and phones know fewer characters than Python.
 OLD = unicodedata.ucd_3_2_0
 
@@ -267,15 +273,56 @@ def with_coordinates(path: Path, gps: dict[int, Any], orientation: int = 6) -> P
     exif = Image.Exif()
     exif[0x0112] = orientation
     exif.get_ifd(0x8825).update(gps)
-    Image.new("RGB", (32, 24)).save(path, exif=exif)
+    Image.new("RGB", (32, 24)).save(path, exif=exif.tobytes())
     return path
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def boxes(data: bytes, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the types and contents of the boxes of a HEIC file."""
+    while start < len(data):
+        length, kind = struct.unpack_from(">I4s", data, start)
+        yield kind, data[start + 8 : start + length]
+        start += length
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def with_other_items(photo: bytes, version: int, in_meta: bool) -> bytes:
+    """A HEIC photo whose EXIF is named by other fields, and lies in its `meta` box if so asked."""
+    file = dict(boxes(photo))
+    meta = dict(boxes(file[b"meta"], 4))
+    where = [struct.unpack_from(">H2xI6xI", meta[b"iloc"], 8 + 18 * item) for item in (0, 1)]
+    _, start, length = where[1]
+    exif = photo[start : start + length]
+    number = ">H" if version < 2 else ">I"
+
+    def located(grown: int) -> bytes:
+        """A base of four bytes, offsets and lengths of eight; from version 1 an index of four."""
+        items = struct.pack(">IH", version << 24, 0x8840 + 4 * (version > 0))
+        items += struct.pack(number, 2)
+        for item, start, length in where:
+            inside = in_meta and item == 2
+            items += struct.pack(number, item) + (struct.pack(">H", inside) if version else b"")
+            items += struct.pack(">HIH", 0, 0 if inside else 20, 1) + bytes(4 * (version > 0))
+            items += struct.pack(">QQ", 3 if inside else start + grown - 20, length)
+        return items
+
+    def whole(grown: int) -> bytes:
+        held = meta | {b"iloc": located(grown)} | ({b"idat": b"abc" + exif} if in_meta else {})
+        inner = b"".join(box(*part) for part in held.items())
+        parts = file | {b"meta": bytes(4) + inner}
+        return b"".join(box(*part) for part in parts.items())
+
+    return whole(len(whole(0)) - len(photo))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "heic", "avif"])
 @pytest.mark.parametrize(
     "gps",
     [
-        {1: "N", 2: (38.0, 42.0, 35.9), 3: "W", 4: (9.0, 8.0, 22.1)},
+        LISBON,
         {1: "S", 2: (33.0, 51.0, 0.0), 3: "E", 4: (151.0, 12.0, 30.5)},
         {2: (38.0, 42.0, 0.0), 4: (9.0, 8.0, 0.0)},
         {1: "N", 2: (91.0, 0.0, 0.0), 3: "W", 4: (9.0, 8.0, 22.1)},
@@ -293,15 +340,28 @@ def test_coordinates_are_read_as_python_reads_them(
     assert probe.ask("coordinates", photo=photo) == (
         [] if expected is None else pytest.approx([*expected])
     )
-    assert probe.ask("orientation", photo=photo)["value"] == 6
+    # Decoders turn a photo of items by what its items say.
+    turned = {"value": 6, "read": True} if suffix in ("jpg", "png", "webp") else NOT_TURNED
+    assert probe.ask("orientation", photo=photo) == turned
 
 
-def test_no_exif_ends_the_process(probe, tmp_path: Path) -> None:
-    gps = {1: "N", 2: (38.0, 42.0, 35.9), 3: "W", 4: (9.0, 8.0, 22.1)}
-    photo, chance = with_coordinates(tmp_path / "photo.jpg", gps), random.Random(1)
+@pytest.mark.parametrize("in_meta", [False, True])
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_coordinates_are_found_wherever_a_heic_file_keeps_them(
+    probe, tmp_path: Path, version: int, in_meta: bool
+) -> None:
+    photo = with_coordinates(tmp_path / "photo.heic", LISBON)
+    photo.write_bytes(with_other_items(photo.read_bytes(), version, in_meta and version > 0))
+    assert coordinates(photo.read_bytes()) == pytest.approx((38.7099, -9.1395), abs=1e-4)
+    assert probe.ask("coordinates", photo=photo) == pytest.approx(coordinates(photo.read_bytes()))
+
+
+@pytest.mark.parametrize(("suffix", "length"), [("jpg", 250), ("heic", 700)])
+def test_no_exif_ends_the_process(probe, tmp_path: Path, suffix: str, length: int) -> None:
+    photo, chance = with_coordinates(tmp_path / f"photo.{suffix}", LISBON), random.Random(1)
     good = photo.read_bytes()
     for _ in range(300):
-        data = bytearray(good[: chance.choice([chance.randrange(22, 250), 250])])
+        data = bytearray(good[: chance.choice([chance.randrange(22, length), length])])
         for _ in range(3):
             data[chance.randrange(20, len(data))] = chance.randrange(256)
         photo.write_bytes(data)
