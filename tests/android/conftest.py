@@ -11,10 +11,12 @@ from benchmarks.jvm import JSON_JVM, jvm_libraries
 from mcad_mobile.android.downloads import Artifact
 from mcad_mobile.android.toolchain import compile_java, main_sources
 from mcad_mobile.base.locks import open_locked
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
 from tests.support.fake_android_tools import FakeAndroidTools
 from tests.support.phone import App, FakePhone
-from tests.support.probe import Probe
+from tests.support.probe import Probe, variant
+from tests.support.tiny_bundle import with_two_rungs
 
 HERE = Path(__file__).parent
 
@@ -82,3 +84,9 @@ def app(probe, bundle, phone):
     app = App(probe, bundle, phone)
     yield app
     app.close()
+
+
+@pytest.fixture
+def two_rungs(bundle: Bundle, tmp_path: Path) -> Bundle:
+    image = with_two_rungs(bundle.image)
+    return Bundle.load(variant(bundle, tmp_path / "two", image=image))

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from mcad_mobile.base import machine
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import engine as engines
-from mcad_mobile.engine.engine import SearchEngine, create_index, default_index, open_index
+from mcad_mobile.engine.engine import SearchEngine, default_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.query import Part
 from mcad_mobile.errors import PhotoIndexError, QueryError, RuntimeUnavailable
@@ -24,11 +24,6 @@ from tests.support.tiny_bundle import make_tiny_bundle, other_text_tower, text_r
 @pytest.fixture
 def engine(tmp_path) -> SearchEngine:
     return SearchEngine(make_tiny_bundle(tmp_path / "bundle"))
-
-
-@pytest.fixture
-def index(tmp_path, engine) -> PhotoIndex:
-    return create_index(engine.bundle, tmp_path / "index")
 
 
 @pytest.fixture

@@ -177,6 +177,11 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
     return bundle
 
 
+def with_two_rungs(tower: Tower) -> Tower:
+    """The first rung is what may be an NPU's; a process may die over it."""
+    return replace(tower, rungs=(replace(tower.rungs[0], precision="int8"), *tower.rungs))
+
+
 def off_by(bundle: Bundle, folder: Path, cosine: float, parity: float | None) -> Rung:
     """The image rung, whose file in `folder` says that it gives embeddings of this cosine to what
     it gives, and that quantization cost `parity`."""

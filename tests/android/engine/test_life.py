@@ -13,12 +13,11 @@ from random import Random
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.index import PhotoIndex
 from tests.support.phone import CARD, OWN, App, FakePhone, killed
-from tests.support.probe import EngineError, Probe, variant
+from tests.support.probe import EngineError, Probe
 
 HOUR_MS = 60 * 60 * 1000
 NAMES = [f"{number:03d}.png" for number in range(100)]
@@ -68,14 +67,6 @@ def committed(app: App) -> set[str]:
     paths = index.paths()
     assert len(paths) == len({*paths}) == index.photos
     return {*paths}
-
-
-@pytest.fixture
-def two_rungs(bundle, tmp_path) -> Bundle:
-    """The first is what may be an NPU's; a process may die over it."""
-    first = replace(bundle.image.rungs[0], precision="int8")
-    image = replace(bundle.image, rungs=(first, *bundle.image.rungs))
-    return Bundle.load(variant(bundle, tmp_path / "two", image=image))
 
 
 def test_a_whole_life(java_classes, probe, tmp_path, two_rungs):

@@ -14,12 +14,12 @@ import pytest
 from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 
-from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TargetFacts, Tower
+from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TargetFacts
 from mcad_mobile.engine.towers.onnx import EXACT_KERNELS, saturates
 from tests.android.engine.test_search import NAMES
 from tests.support.phone import App
 from tests.support.probe import Probe, variant
-from tests.support.tiny_bundle import two_text_towers
+from tests.support.tiny_bundle import two_text_towers, with_two_rungs
 
 # A rung that ends the process. It hangs in native code until the process is killed, which is what a
 # driver that aborts does.
@@ -135,10 +135,6 @@ def test_the_user_may_have_it_tried_again(mortal, java_classes, tmp_path, probe,
     app.ask("try_rungs_again")
     app.close()
     die(java_classes, tmp_path, mortal, phone)  # it was tried
-
-
-def with_two_rungs(tower: Tower) -> Tower:
-    return replace(tower, rungs=(replace(tower.rungs[0], precision="int8"), *tower.rungs))
 
 
 def note_death(app: App, rung: str) -> None:
@@ -265,14 +261,6 @@ def test_of_the_last_rung_only_the_last_way_to_run_it_is_tried_again(bundle, pro
     assert text["runs"] == "onnx fp32 by CPU"
     assert [step.split(":")[0] for step in text["skipped"]] == ["DIED onnx fp32 by XNNPACK, CPU"]
     app.close()
-
-
-@pytest.fixture
-def two_rungs(bundle, tmp_path) -> Bundle:
-    """The first is what may be an NPU's."""
-    first = replace(bundle.image.rungs[0], precision="int8")
-    image = replace(bundle.image, rungs=(first, *bundle.image.rungs))
-    return Bundle.load(variant(bundle, tmp_path / "two", image=image))
 
 
 def processes(probe, bundle, phone, ended: str) -> Iterator[App]:
