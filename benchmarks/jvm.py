@@ -1,10 +1,19 @@
-"""The jars that the Java engine needs on a JVM, in tests and benchmarks."""
+"""The Java engine on a JVM, in tests and benchmarks."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, Artifact, Download, fetch
+from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
+from mcad_mobile.engine.native import LIBRARY
+
+HEAP_MIB = 64
 
 ONNXRUNTIME_JVM = Download(
     f"onnxruntime-{ONNXRUNTIME_AAR.version}.jar",
@@ -25,3 +34,20 @@ JSON_JVM = Download(
 def jvm_libraries() -> list[Path]:
     """Fetch ONNX Runtime and org.json. BuildError if that fails."""
     return [fetch(ONNXRUNTIME_JVM), fetch(JSON_JVM)]
+
+
+def run_java(main: str, arguments: Sequence[object], work: Path, *options: str) -> dict[str, Any]:
+    """Run a class of android_demo/desktop, which prints JSON. `work` keeps what is compiled."""
+    jars, classes = jvm_libraries(), work / "classes"
+    if not classes.exists():
+        compile_java([*map(main_sources, ("engine", "gallery", "desktop"))], jars, classes)
+    command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", *options]
+    command += [f"-Dmcad.search.library={LIBRARY}", "-cp", ":".join(map(str, [classes, *jars]))]
+    command += [f"io.github.mcadmobile.desktop.{main}", *map(str, arguments)]
+    # What C allocates and frees goes back to the system, to be counted when it comes again.
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=1800, check=True, env=env
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -26,37 +25,19 @@ import numpy as np
 from benchmarks.arm import arm_table, count_arm
 from benchmarks.blends import blended_index
 from benchmarks.index import load_embeddings, machine
-from benchmarks.jvm import jvm_libraries
+from benchmarks.jvm import HEAP_MIB, run_java
 from benchmarks.main_job import source
-from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
 from mcad_mobile.bench.document import percentiles
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.native import LIBRARY
 
 K = 10
 ROUNDS = 3
 # A JVM takes some seconds to compile hot code.
 WARM_UP = 1000
-HEAP_MIB = 64
 LIMIT_MS = 8.0
 RESULTS = Path(__file__).parent / "results/kernels.json"
 # Wall times, and processor time, which is comparable even on a busy machine.
 STAGES = ("scan", "rescore", "total", "cpu")
-
-
-def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
-    jars, classes = jvm_libraries(), work / "classes"
-    if not classes.exists():
-        compile_java([*map(main_sources, ("engine", "gallery", "desktop"))], jars, classes)
-    asked = work / "queries.f32"
-    queries.astype("<f4").tofile(asked)
-    command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC"]
-    command += [f"-Dmcad.search.library={LIBRARY}", "-cp", ":".join(map(str, [classes, *jars]))]
-    command += ["io.github.mcadmobile.desktop.SearchBenchmark", str(index), str(asked)]
-    command += [str(WARM_UP), str(len(queries)), str(K)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 def run_python(index: PhotoIndex, queries: np.ndarray) -> dict[str, Any]:
@@ -111,9 +92,11 @@ def main() -> None:
         work = Path(folder)
         at = arguments.index or work / "index"
         index = PhotoIndex.open(at) if at.exists() else blended_index(images, arguments.photos, at)
+        asked = work / "queries.f32"
+        queries.astype("<f4").tofile(asked)
         java, python = [], []
         for _ in range(ROUNDS):
-            java.append(run_java(at, queries, work))
+            java.append(run_java("SearchBenchmark", [at, asked, WARM_UP, len(queries), K], work))
             python.append(run_python(index, queries))
         if [run["found"] for run in java] != [run["found"] for run in python]:
             raise SystemExit("Java and Python found other photos.")

@@ -5,7 +5,8 @@
 
 Neither was calibrated on these. An NPU's simulator takes some 5 s for a line, and 20 s for a scene.
 A CPU's reader also reads a phone's screenshot and a photo without text, in processes of their own,
-whose time and memory are told. Adds each bundle to benchmarks/results/reading.json.
+whose time and memory are told; so does the Java engine the screenshot, on a JVM. Adds each bundle
+to benchmarks/results/reading.json.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks.jvm import run_java
 from benchmarks.main_job import provenance
 from benchmarks.text_reader import measured
 from mcad_mobile.bench.samples import page_of_text
@@ -46,6 +48,8 @@ def costs(bundle: Path) -> dict[str, dict[str, Any]]:
             found[name] = measured("mcad-mobile", bundle, own)
             texts = found[name].pop("texts").values()
             found[name]["lines"] = sum(map(len, texts)) / TIMES
+        asked = ["read", bundle, Path(folder) / "screenshot" / "0.jpg"]
+        found["java"] = run_java("WordsBenchmark", asked, Path(folder), "-Xmx128m")
     return found
 
 

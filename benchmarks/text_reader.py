@@ -124,6 +124,13 @@ def section_of_targets(results: list[dict[str, Any]]) -> list[str]:
                 f"without text, with decoding. Its process takes up to "
                 f"{max(page['peak_rss_mib'], photo['peak_rss_mib']):.0f} MiB."
             )
+            if "java" in result["costs"]:
+                java = result["costs"]["java"]
+                (ms,) = java["processor_ms"].values()
+                paragraphs[-1] += (
+                    f" The app's reader takes {ms:.0f} ms and {java['mib']:.0f} MiB for the "
+                    "screenshot, on a server's JVM with 128 MiB of heap."
+                )
     return paragraphs
 
 

@@ -14,14 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.jvm import jvm_libraries
+from benchmarks.jvm import jvm_libraries, run_java
 from mcad_mobile.android.native_libraries import search_kernels
 from mcad_mobile.android.toolchain import JAVA, executable, java_home
 from mcad_mobile.engine.index import PhotoIndex, TuningLimits
 from mcad_mobile.engine.native import LIBRARY
 from tests.android.engine.test_index import SHA, JavaIndex, names, unit, write_manifest
+from tests.engine.index.test_words import TICKET
+from tests.engine.reading.fake_reader import photo
+from tests.engine.reading.test_reader import PAGE
+from tests.support.index_embeddings import create
 from tests.support.paths import ROOT
 from tests.support.probe import EngineError
+from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_reader import with_reader
 
 _MAIN = "io.github.mcadmobile.engine.index.KernelProbe"
 NATIVE = LIBRARY.parent
@@ -243,6 +249,21 @@ def benchmarked(
     python = PhotoIndex.open(index)
     assert result["found"] == [python.search(query, 10).paths for query in queries]
     return result
+
+
+def test_a_benchmark_of_words_tells_time_and_memory(java_classes: Path, tmp_path: Path) -> None:
+    bundle = with_reader(make_tiny_bundle(tmp_path / "tiny"))
+    page = tmp_path / "page.png"
+    photo(1000, 700, *PAGE).save(page)
+    index = create(tmp_path / "index", 16)
+    with index.writer() as writer:
+        writer.add(["/a.jpg"], unit(1, 16))
+        writer.set_words({"/a.jpg": TICKET})
+    (tmp_path / "classes").symlink_to(java_classes)
+    for asked in (["search", index._directory, "boarding"], ["read", bundle.directory, page]):
+        found = run_java("WordsBenchmark", asked, tmp_path)
+        assert found["processor_ms"][str(asked[2])] > 0 and 0 < found["mib"] < 500
+        assert (found["heap_mib_a_search"] > 0) == (asked[0] == "search")
 
 
 def test_a_benchmark_of_searches_counts_the_processor_s_time_in_parts_of_a_ms(
