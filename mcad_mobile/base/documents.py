@@ -65,6 +65,14 @@ def read_file(path: Path, error: type[McadError], hint: Hint) -> bytes:
         raise error(f"{path} cannot be read: {failed}.", hint) from failed
 
 
+def read_text(path: Path, error: type[McadError], hint: Hint) -> str:
+    """Return a UTF-8 file's text, or raise `error` with the reason and `hint`."""
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as failed:
+        raise error(f"{path} cannot be read: {failed}.", hint) from failed
+
+
 def decode(
     raw: bytes,
     kind: type[T],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from mcad_mobile.base.documents import Word, decode
+from mcad_mobile.base.documents import Word, decode, read_text
 from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES
 from mcad_mobile.errors import DataError
 
@@ -26,20 +26,14 @@ class CaptionedPhoto:
 
 
 _SPLITS = ("train", "val", "test")
-
-
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read: {error}.", "Give UTF-8 text.") from error
+_UTF_8 = "Give UTF-8 text."
 
 
 def read_caption_files(directory: Path) -> Iterator[CaptionedPhoto]:
     """Read photos that have a .txt file of the same name, one caption per line, from the folders
     train, val and test or from `directory` itself. DataError: a file is not text."""
     for path, beside, split in _caption_files(directory):
-        lines = _read_text(beside).strip().split("\n")
+        lines = read_text(beside, DataError, _UTF_8).strip().split("\n")
         yield CaptionedPhoto(path, tuple(line.strip() for line in lines), split)
 
 
@@ -67,7 +61,7 @@ _HINT = (
 def read_table(file: Path) -> list[CaptionedPhoto]:
     """Read photos in the order of their first row, each with all of its captions; the files are in
     images/ or beside the table. DataError names the malformed row."""
-    text = _read_text(file)
+    text = read_text(file, DataError, _UTF_8)
     delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     captions: dict[tuple[str, str], list[str]] = {}
@@ -122,7 +116,9 @@ class _Karpathy(msgspec.Struct, frozen=True):
 def read_karpathy(file: Path) -> list[CaptionedPhoto]:
     where = f"{file} is not Karpathy JSON: it"
     hint = "It needs images[].filename, images[].split and images[].sentences[].raw."
-    karpathy = decode(_read_text(file).encode(), _Karpathy, where, DataError, hint)
+    karpathy = decode(
+        read_text(file, DataError, _UTF_8).encode(), _Karpathy, where, DataError, hint
+    )
     # Most of COCO's validation photos are usually trained on. The few of Flickr8k never are.
     read_as = {"restval": "train"} if karpathy.dataset == "coco" else {}
     return [

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from mcad_mobile.base.documents import read_text
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.embed.job import (
     ShardRecord,
@@ -114,13 +115,8 @@ def index_shards(
 
 def read_selection(path: Path) -> set[str]:
     """Read keys, one per line. DataError if the file cannot be read or has no key."""
-    try:
-        lines = path.read_text("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"The selection {path} cannot be read: {error}.", "Give UTF-8 text, a key a line."
-        ) from error
-    keys = set(lines) - {""}
+    hint = "Give UTF-8 text, a key a line."
+    keys = set(read_text(path, DataError, hint).split("\n")) - {""}
     if not keys:
-        raise DataError(f"The selection {path} holds no key.", "Give UTF-8 text, a key a line.")
+        raise DataError(f"The selection {path} holds no key.", hint)
     return keys

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mcad_mobile.base.documents import read_text
 from mcad_mobile.engine.arrays import F32, U8
 from mcad_mobile.engine.bundle import Bundle, TowerName
 from mcad_mobile.engine.reading.detector import Detector
@@ -65,10 +66,8 @@ class Reader:
         )
         assert bundle.reader is not None  # else there is no rung
         path = bundle.path(bundle.reader.characters)
-        try:
-            characters = path.read_text("utf-8").removesuffix("\n").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(f"{path} cannot be read: {error}.", Remedy.EXPORT_AGAIN) from error
+        listed = read_text(path, BundleError, Remedy.EXPORT_AGAIN)
+        characters = listed.removesuffix("\n").split("\n")
         fixed = [not runtime_of(rung.rung).on_any_cpu for rung in (detector, recognizer)]
         return cls(
             Detector(detector.tower, fixed[0]), Recognizer(recognizer.tower, characters, fixed[1])
