@@ -182,10 +182,7 @@ final class OnnxTower extends Tower {
                 tensors.put(input.getKey(), tensor(input.getKey(), input.getValue(), inputs.get(input.getKey())));
             }
             try (OrtSession.Result result = session.run(tensors)) {
-                FloatBuffer output = ((OnnxTensor) result.get(0)).getFloatBuffer();
-                float[] embedding = new float[output.remaining()];
-                output.get(embedding);
-                return embedding;
+                return ((OnnxTensor) result.get(0)).getFloatBuffer().array(); // the buffer is a copy, on the heap
             }
         } catch (OrtException | ClassCastException error) {
             throw failed(error);
