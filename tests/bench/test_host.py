@@ -202,18 +202,18 @@ def test_photos_to_decode_are_enlarged_from_the_golden_ones_with_grain(tmp_path:
 
 
 def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Path) -> None:
-    photos = samples.sample_photos(bundle, tmp_path, 3, size=(160, 120))
+    photos = samples.sample_photos(bundle, tmp_path, 4, size=(160, 120))
     index = create_index(bundle, tmp_path / "index")
     real = samples.real_embeddings(bundle)
     with index.writer() as writer:
-        writer.add([*map(str, photos), "/gone.jpg"], real[:4])
+        writer.add([*map(str, photos), "/gone.jpg"], real[:5])
     document = measurement.bench(bundle, small(index=tmp_path / "index", searches=5))
     assert document["index"] == {
-        "photos": 4,
+        "photos": 5,
         "bytes_per_photo": pytest.approx(index.bytes_per_photo, abs=1e-3),
         "source": str(tmp_path / "index"),
     }
-    assert document["indexing"]["photos"] == 3
+    assert document["indexing"]["photos"] == 4
     assert document["indexing"]["source"] == "photos of the index"
 
 

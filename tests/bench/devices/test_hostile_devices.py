@@ -269,9 +269,12 @@ def test_a_runner_s_absurd_number_is_named(
         measure(bundle, tmp_path)
 
 
-def test_a_runner_that_loads_what_no_phone_loads_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["check", "search", "index"])
+def test_a_runner_that_loads_what_no_phone_loads_is_refused(
+    bundle: Bundle, tmp_path: Path, mode: str
+) -> None:
     for name, output in outputs(bundle).items():
-        told = {**output, "foreign_modules": ["torch"] if name == "search" else []}
+        told = {**output, "foreign_modules": ["torch"] if name == mode else []}
         (tmp_path / name).write_text(json.dumps(told))
     with pytest.raises(BenchError, match="process imported torch, which no phone has"):
         measure(bundle, tmp_path)
