@@ -32,8 +32,8 @@ RESULT = Path(__file__).parent / "results" / "words_index.json"
 SIZES, WORDS = (100_000, 1_000_000), 12
 SIGNS = str.maketrans("01234567", "!#$%&+=@")
 SEARCHES = 11
-# The second compiler's memory is more than that of searches.
-ON_JVM = ("-XX:+AlwaysPreTouch", "-XX:TieredStopAtLevel=1")
+# Compilers work before searches go on, and the second, which takes much memory, does not.
+ON_JVM = ("-XX:+AlwaysPreTouch", "-XX:TieredStopAtLevel=1", "-Xbatch")
 QUERIES = (
     *("man", "dog", "boarding", "frisbe", "train stasion", "red umbrella", "zebra"),
     *("woman bicycle street", "young boy tennis racket", "skateboard"),
