@@ -29,7 +29,7 @@ HEAD = [
 
 def benchmarks_page() -> str:
     """Return the page. A benchmark without a stored result has no section."""
-    first = (main_job, peers, index, kernels, cold, words_in_photos, reading)
+    first = (main_job, peers, index, kernels, cold, words_index, words_in_photos, reading)
     sections = (*first, languages, serve, distill_ablation)
     found = (section() for section in sections if is_stored(section.__name__))
     parts = [*HEAD, *(part for section in found for part in section)]
@@ -151,6 +151,31 @@ def cold() -> list[str]:
         "Samsung publishes for a phone's flash. Most pages lie side by side, which is faster. "
         "Re-run: `python -m benchmarks.cold --embeddings build/embeddings`.",
         cold_benchmark.table(result),
+        footer(result),
+    ]
+
+
+def words_index() -> list[str]:
+    result = stored("words_index")[-1]
+    rows = [
+        "| photos | MB | Python: mean ms | MiB | Java: mean ms | MiB |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    for size in result["sizes"]:
+        java = size["java"]
+        ms, mib = java["processor_ms"].values(), java["mib"] + java["heap_mib_a_search"]
+        rows.append(
+            f"| {size['photos']:,} | {size['bytes'] / 1e6:.1f} | {size['mean_ms']:.2f} "
+            f"| {size['mib']:.1f} | {sum(ms) / len(ms):.2f} | {mib:.1f} |"
+        )
+    return [
+        "## The index of words",
+        "Photos have twelve words each. Searches of one to four words take this processor time, "
+        "and this memory beyond that of an open index. Java's is on a server's JVM, not on a "
+        "phone: what the process grows by, and what a search allocates on the heap; the load "
+        f"average was {result['device']['load_average_1m']}. "
+        "Re-run: `python -m benchmarks.words_index --texts captions.txt`.",
+        "\n".join(rows),
         footer(result),
     ]
 
