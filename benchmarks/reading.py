@@ -69,7 +69,8 @@ def main() -> None:
             spec = bundle.tower(name).rungs[0]
             with tempfile.TemporaryDirectory() as folder:
                 exact = Path(folder) / "float.onnx"
-                inputs, output = spec.inputs[0], spec.outputs[0]
+                last = bundle.tower(name).rungs[-1]  # ONNX's layout
+                inputs, output = last.inputs[0], last.outputs[0]
                 float_model(published_model(name), inputs, output, exact, any_size=False)
                 wanted = read(OnnxTower(exact), name, count, listed)
             rates = compared(name, wanted, read(load_tower(bundle, spec), name, count, listed))
