@@ -24,6 +24,8 @@ public class MediaStore {
         public static class Media {
             public static final String _ID = Unset.object();
             public static final String DATE_MODIFIED = Unset.object();
+            public static final String WIDTH = Unset.object();
+            public static final String HEIGHT = Unset.object();
             public static final String SIZE = Unset.object();
             public static final String IS_FAVORITE = Unset.object();
             public static final String MIME_TYPE = Unset.object();

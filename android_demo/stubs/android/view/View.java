@@ -28,6 +28,7 @@ public class View {
     public native Object getTag();
     public native android.os.IBinder getWindowToken();
     public native void setEnabled(boolean enabled);
+    public native int getVisibility();
     public native void setVisibility(int visibility);
     public final native android.content.res.Resources getResources();
     protected native void onDraw(android.graphics.Canvas canvas);

@@ -32,6 +32,7 @@ import org.junit.Test;
 import org.robolectric.RuntimeEnvironment;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.annotation.Config;
+import org.robolectric.fakes.RoboMenuItem;
 import org.robolectric.shadows.ShadowDialog;
 import org.robolectric.shadows.SystemBars;
 
@@ -320,6 +321,9 @@ public final class PicturesTest extends AppTestCase {
             assertTrue(look, shown.getGlobalVisibleRect(seen) && seen.width() == shown.getWidth());
         }
         save(screen.get(), name);
+        screen.get().onOptionsItemSelected(new RoboMenuItem(R.id.show_info));
+        idle();
+        save(screen.get(), name + "-info");
         close(screen);
     }
 

@@ -13,20 +13,24 @@ import android.graphics.Matrix;
 import android.graphics.RectF;
 import android.graphics.drawable.BitmapDrawable;
 import android.graphics.drawable.Drawable;
+import android.media.ExifInterface;
 import android.net.Uri;
 import android.os.Build;
 import android.os.Bundle;
 import android.os.SystemClock;
+import android.text.format.Formatter;
 import android.view.ActionMode;
 import android.view.KeyEvent;
 import android.view.MotionEvent;
 import android.view.View;
+import android.view.ViewGroup;
 import android.view.accessibility.AccessibilityNodeInfo;
 import android.widget.GridView;
 import android.widget.TextView;
 import android.widget.VideoView;
 import io.github.mcadmobile.engine.McadException;
 import io.github.mcadmobile.engine.index.Moments;
+import io.github.mcadmobile.engine.words.PhotoWords;
 import io.github.mcadmobile.gallery.Filter;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.robolectric.AppTestCase;
@@ -36,7 +40,9 @@ import java.nio.file.Path;
 import java.time.LocalDate;
 import java.time.ZoneId;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
@@ -329,6 +335,60 @@ public final class ViewerTest extends AppTestCase {
         photo().dispatchKeyEvent(new KeyEvent(KeyEvent.ACTION_DOWN, KeyEvent.KEYCODE_DPAD_LEFT));
         awaitYear(2021);
         assertFalse(isShown(viewer.get(), R.id.play));
+    }
+
+    @Test
+    public void aPanelSaysWhatIsKnownOfAPhoto() throws IOException {
+        Path file = Files.copy(packaged("china.jpg").toPath(), app().getCacheDir().toPath().resolve("house.jpg"));
+        ExifInterface exif = new ExifInterface(file.toString());
+        exif.setAttribute(ExifInterface.TAG_MAKE, "Google");
+        exif.setAttribute(ExifInterface.TAG_MODEL, "Pixel 8");
+        exif.saveAttributes();
+        long ms = LocalDate.of(2023, 5, 4).atTime(12, 30).atZone(ZoneId.systemDefault()).toInstant().toEpochMilli();
+        Uri house = photos.add(file.toFile(), PRIMARY, "DCIM/Trip/", "image/jpeg", ms);
+        film("film.mp4", 40_000, "coffee.png");
+        index();
+        read(house, new PhotoWords(List.of(), List.of("Lisbon", "Portugal"), true));
+        SearchActivity screen = open(SearchActivity.class).get();
+        ((TextView) screen.findViewById(R.id.query)).setText("a house 2023");
+        waitFor("the answer", () -> answers(screen, 1));
+        GridView grid = screen.findViewById(R.id.grid);
+        grid.performItemClick(grid.getChildAt(0), 0, 0);
+        Intent opened = shadowOf(screen).getNextStartedActivity();
+        String film = search().searchable(1, Filter.ALL.of(Filter.Kind.VIDEO)).get(0).path();
+        viewer = open(PhotoActivity.class, opened.putExtra(PhotoActivity.PATHS,
+            new String[] {opened.getStringExtra(PhotoActivity.PATH), Moments.path(film, 0)}));
+        awaitYear(2023);
+        assertFalse(isShown(viewer.get(), R.id.info));
+        viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.show_info));
+        assertTrue(isShown(viewer.get(), R.id.info));
+        Map<String, String> info = info();
+        String date = info.remove("Date");
+        assertTrue(date, date.matches("Thursday, May 4, 2023(,| at) 12:30 PM"));
+        assertEquals(Map.of("Place", "Lisbon, Portugal", "Size",
+            "640 × 427 · " + Formatter.formatShortFileSize(app(), Files.size(file)), "Camera", "Google Pixel 8", "File",
+            "DCIM/Trip/house.jpg", "Why it was found", "What it shows is near to “a house”"), info);
+        viewer.recreate();
+        awaitYear(2023);
+        assertTrue("after a turn", isShown(viewer.get(), R.id.info));
+        swipe(300, 20);
+        waitFor("the video", () -> "DCIM/Camera/film.mp4".equals(info().get("File")));
+        assertEquals(Set.of("Date", "Size", "File", "Why it was found"), info().keySet());
+        viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.show_info));
+        assertFalse(isShown(viewer.get(), R.id.info));
+        view(1);
+        assertFalse("it was not searched for", info().containsKey("Why it was found"));
+    }
+
+    /** The panel's values by their names. */
+    private Map<String, String> info() {
+        ViewGroup rows = viewer.get().findViewById(R.id.rows);
+        Map<String, String> info = new HashMap<>();
+        for (int i = 0; i < rows.getChildCount(); i++) {
+            info.put(((TextView) rows.getChildAt(i).findViewById(R.id.name)).getText().toString(),
+                ((TextView) rows.getChildAt(i).findViewById(R.id.value)).getText().toString().replace('\u202f', ' '));
+        }
+        return info;
     }
 
     @Test

@@ -11,6 +11,7 @@ import android.content.Intent;
 import android.database.Cursor;
 import android.database.CursorWrapper;
 import android.database.MatrixCursor;
+import android.graphics.BitmapFactory;
 import android.net.Uri;
 import android.os.Bundle;
 import android.os.ParcelFileDescriptor;
@@ -307,6 +308,8 @@ public final class FakeMediaStore extends ContentProvider {
             case MediaStore.MediaColumns._ID -> row.id();
             case MediaStore.MediaColumns.DATE_MODIFIED -> row.file().lastModified() / 1000;
             case MediaStore.MediaColumns.SIZE -> row.file().length();
+            case MediaStore.MediaColumns.WIDTH -> Math.max(0, bounds(row).outWidth);
+            case MediaStore.MediaColumns.HEIGHT -> Math.max(0, bounds(row).outHeight);
             case MediaStore.MediaColumns.MIME_TYPE -> row.kind();
             case MediaStore.MediaColumns.DISPLAY_NAME -> row.name();
             case "datetaken" -> row.takenMs();
@@ -316,6 +319,13 @@ public final class FakeMediaStore extends ContentProvider {
                 + row.folder() + row.name();
             default -> throw new IllegalArgumentException("The fake has no column " + column);
         };
+    }
+
+    private static BitmapFactory.Options bounds(Row row) {
+        BitmapFactory.Options bounds = new BitmapFactory.Options();
+        bounds.inJustDecodeBounds = true;
+        BitmapFactory.decodeFile(row.file().getPath(), bounds);
+        return bounds;
     }
 
     private void check() {

@@ -51,7 +51,8 @@ public final class Walk {
                 && view.getImportantForAccessibility() != View.IMPORTANT_FOR_ACCESSIBILITY_NO) {
             faults.add(name(view) + " has no words");
         }
-        if (!speakable(spoken)) {
+        boolean read = control || !(view instanceof ViewGroup) || view.getContentDescription() != null;
+        if (read && !name(view).endsWith(" value") && !speakable(spoken)) {
             faults.add(name(view) + " says: " + spoken);
         }
         float density = view.getResources().getDisplayMetrics().density;

@@ -2,10 +2,7 @@ package io.github.mcadmobile.demo;
 
 import android.os.Build;
 import android.os.Bundle;
-import android.view.LayoutInflater;
 import android.view.View;
-import android.view.ViewGroup;
-import android.widget.TextView;
 import io.github.mcadmobile.engine.McadException;
 import io.github.mcadmobile.engine.base.Memory;
 import io.github.mcadmobile.engine.towers.Ladder;
@@ -62,14 +59,7 @@ public final class NumbersActivity extends DetailActivity {
     }
 
     private void show(Map<Integer, String> rows, int again) {
-        ViewGroup list = findViewById(R.id.rows);
-        list.removeAllViews();
-        for (Map.Entry<Integer, String> entry : rows.entrySet()) {
-            View row = LayoutInflater.from(this).inflate(R.layout.row, list, false);
-            ((TextView) row.findViewById(R.id.name)).setText(entry.getKey());
-            ((TextView) row.findViewById(R.id.value)).setText(entry.getValue());
-            list.addView(row);
-        }
+        showRows(rows);
         findViewById(R.id.try_rungs).setVisibility(again);
     }
 

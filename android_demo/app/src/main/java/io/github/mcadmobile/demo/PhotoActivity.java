@@ -27,7 +27,9 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -43,6 +45,10 @@ public final class PhotoActivity extends DetailActivity {
     /** A bundle with why photos were found. */
     static final String WHY = "io.github.mcadmobile.demo.WHY";
 
+    /** Why they were found if not by their words; empty if they were not searched for. */
+    static final String QUERY = "io.github.mcadmobile.demo.QUERY";
+
+    private static final String INFO = "io.github.mcadmobile.demo.INFO";
     private static final int SIDE = 1600;
     private static final int OPENED = 13;
 
@@ -58,7 +64,8 @@ public final class PhotoActivity extends DetailActivity {
     private MediaController controls;
 
     /** A photo as read for display. */
-    private record Loaded(String path, Bitmap bitmap, Optional<PhotoLibrary.Item> item, boolean favourite, PhotoWords words) {}
+    private record Loaded(String path, Bitmap bitmap, Optional<PhotoLibrary.Item> item, MediaPhotos.Details details,
+            PhotoWords words, Map<Integer, String> info) {}
 
     @Override
     protected void onCreate(Bundle saved) {
@@ -81,6 +88,7 @@ public final class PhotoActivity extends DetailActivity {
         findViewById(R.id.share).setOnClickListener(
             button -> PhotoActions.share(this, Collections.singletonList(path)));
         findViewById(R.id.like).setOnClickListener(this::like);
+        setVisible(R.id.info, saved != null && saved.getBoolean(INFO, false));
         load();
     }
 
@@ -89,6 +97,7 @@ public final class PhotoActivity extends DetailActivity {
         super.onSaveInstanceState(saved);
         saved.putString(PATH, path);
         saved.putStringArray(PATHS, paths.toArray(new String[0]));
+        saved.putBoolean(INFO, isInfoShown());
     }
 
     @Override
@@ -117,11 +126,22 @@ public final class PhotoActivity extends DetailActivity {
         String wanted = path;
         loader.execute(() -> {
             if (wanted.equals(path)) {
-                Loaded loaded = new Loaded(wanted, decode(wanted), photos.item(Moments.file(wanted)),
-                    photos.isFavourite(wanted), words(wanted));
+                Optional<PhotoLibrary.Item> item = photos.item(Moments.file(wanted));
+                MediaPhotos.Details details = photos.details(wanted);
+                PhotoWords words = words(wanted);
+                Loaded loaded = new Loaded(wanted, decode(wanted), item, details, words, info(item, details, words));
                 DemoApp.SCREEN.post(() -> show(loaded));
             }
         });
+    }
+
+    private Map<Integer, String> info(Optional<PhotoLibrary.Item> item, MediaPhotos.Details details, PhotoWords words) {
+        try {
+            return item.isEmpty() ? Map.of() : PhotoInfo.of(this, photos, item.get(), details, words);
+        } catch (IOException | RuntimeException error) {
+            Messages.log(error);
+            return Map.of();
+        }
     }
 
     private PhotoWords words(String wanted) {
@@ -159,13 +179,17 @@ public final class PhotoActivity extends DetailActivity {
         view.show(loaded.bitmap(), why.boxes());
         TextView matched = findViewById(R.id.matched);
         matched.setText(why.text());
-        matched.setVisibility(why.text().isEmpty() ? View.GONE : View.VISIBLE);
+        setVisible(R.id.matched, !why.text().isEmpty());
+        Map<Integer, String> info = new LinkedHashMap<>(loaded.info());
+        info.put(R.string.why, why.text().isEmpty() ? getIntent().getStringExtra(QUERY) : why.text());
+        info.values().removeIf(value -> value == null || value.isEmpty());
+        showRows(info);
         text = loaded.words().lines().stream().map(line -> Why.clean(line.text())).collect(Collectors.joining("\n"));
         long ms = Moments.ms(path);
         TextView play = findViewById(R.id.play);
         play.setText(getString(R.string.play_from, Messages.clock(ms)));
-        play.setVisibility(ms == Moments.NONE ? View.GONE : View.VISIBLE);
-        favourite = loaded.favourite();
+        setVisible(R.id.play, ms != Moments.NONE);
+        favourite = loaded.details().favourite();
         invalidateOptionsMenu();
         if (loaded.item().isPresent()) {
             String day = Messages.day(loaded.item().get().takenMs());
@@ -177,6 +201,14 @@ public final class PhotoActivity extends DetailActivity {
             view.setContentDescription(description);
             view.announceForAccessibility(description);
         }
+    }
+
+    private void setVisible(int part, boolean visible) {
+        findViewById(part).setVisibility(visible ? View.VISIBLE : View.GONE);
+    }
+
+    private boolean isInfoShown() {
+        return findViewById(R.id.info).getVisibility() == View.VISIBLE;
     }
 
     /** The photo is gone: show its neighbour instead. */
@@ -209,7 +241,9 @@ public final class PhotoActivity extends DetailActivity {
     @Override
     public boolean onOptionsItemSelected(MenuItem item) {
         List<String> shown = Collections.singletonList(path);
-        if (item.getItemId() == R.id.favourite) {
+        if (item.getItemId() == R.id.show_info) {
+            setVisible(R.id.info, !isInfoShown());
+        } else if (item.getItemId() == R.id.favourite) {
             PhotoActions.favourite(this, shown, !favourite);
         } else if (item.getItemId() == R.id.delete) {
             PhotoActions.trash(this, shown);

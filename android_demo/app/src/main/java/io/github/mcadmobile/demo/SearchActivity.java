@@ -473,7 +473,18 @@ public final class SearchActivity extends Activity
     private void open(int position) {
         start.remember(query.getText().toString());
         startActivityForResult(new Intent(this, PhotoActivity.class).putExtra(PhotoActivity.PATH, results.path(position))
-            .putExtra(PhotoActivity.PATHS, results.paths(position)).putExtra(PhotoActivity.WHY, results.why()), VIEWED);
+            .putExtra(PhotoActivity.PATHS, results.paths(position)).putExtra(PhotoActivity.WHY, results.why())
+            .putExtra(PhotoActivity.QUERY, why()), VIEWED);
+    }
+
+    /** Why photos are shown that have none of the query's words. */
+    private String why() {
+        if (page != Page.SEARCH || like != null) {
+            return page == Page.SEARCH ? getString(R.string.like_title) : "";
+        }
+        NamedPeriod named = filters.named(words());
+        String words = named == null ? words() : named.words();
+        return words.isEmpty() ? "" : getString(R.string.near, words);
     }
 
     @Override

@@ -353,17 +353,26 @@ public final class MediaPhotos implements PhotoLibrary {
         return found.isEmpty() ? Optional.empty() : Optional.of(found.get(0));
     }
 
-    /** Whether the user marked a photo as favourite (Android 11 and later). */
-    public boolean isFavourite(String path) {
-        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R) {
-            return false;
-        }
-        String[] column = {MediaStore.Images.Media.IS_FAVORITE};
+    /**
+     * What a viewer shows of a file beside its {@link Item}.
+     *
+     * @param width in pixels, before it is turned upright; 0 if unknown
+     * @param favourite whether the user marked it (Android 11 and later)
+     */
+    public record Details(long width, long height, boolean favourite) {}
+
+    public Details details(String path) {
+        boolean hasFavourites = Build.VERSION.SDK_INT >= Build.VERSION_CODES.R;
+        String[] columns = {MediaStore.Images.Media.WIDTH, MediaStore.Images.Media.HEIGHT,
+            hasFavourites ? MediaStore.Images.Media.IS_FAVORITE : ID};
         try (Cursor cursor = context.getContentResolver().query(
-                Uri.parse(MediaPath.uri(path)), column, null, null, null)) {
-            return cursor != null && cursor.moveToFirst() && cursor.getLong(0) == 1;
+                Uri.parse(MediaPath.uri(path)), columns, null, null, null)) {
+            if (cursor != null && cursor.moveToFirst()) {
+                return new Details(cursor.getLong(0), cursor.getLong(1), hasFavourites && cursor.getLong(2) == 1);
+            }
         } catch (RuntimeException error) {
-            return false;
+            Log.w(MediaSearch.TAG, error);
         }
+        return new Details(0, 0, false);
     }
 }
