@@ -21,6 +21,7 @@ import android.os.Bundle;
 import android.os.Looper;
 import android.provider.MediaStore;
 import android.provider.Settings;
+import android.util.TypedValue;
 import android.view.MenuItem;
 import android.view.View;
 import android.widget.Button;
@@ -55,6 +56,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Stream;
 import org.junit.Test;
+import org.robolectric.RuntimeEnvironment;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.android.controller.ServiceController;
 import org.robolectric.fakes.RoboMenuItem;
@@ -732,6 +734,24 @@ public final class ScreensTest extends AppTestCase {
         search.get().findViewById(R.id.kind).performClick();
         waitFor("all", () -> answers(search.get(), 3));
         assertEquals("", text(search.get(), R.id.kind));
+    }
+
+    /** From Android 12 on, colours are those of the phone. */
+    @Test
+    public void coloursAreThePhonesWhereItHasThem() {
+        for (String look : new String[] {"+notnight", "+night"}) {
+            RuntimeEnvironment.setQualifiers(look);
+            Activity screen = open(AboutActivity.class).get();
+            boolean night = look.equals("+night");
+            boolean dynamic = Build.VERSION.SDK_INT >= Build.VERSION_CODES.S;
+            assertEquals(dynamic ? screen.getColor(night ? android.R.color.system_accent1_200 : android.R.color.system_accent1_600)
+                : night ? 0xFF6FD6AE : 0xFF0B6E4F, screen.getColor(R.color.accent));
+            assertEquals(dynamic ? screen.getColor(night ? android.R.color.system_neutral1_900 : android.R.color.system_neutral1_10)
+                : night ? 0xFF121413 : 0xFFFBFAF7, screen.getColor(R.color.page));
+            TypedValue accent = new TypedValue();
+            assertTrue(screen.getTheme().resolveAttribute(android.R.attr.colorAccent, accent, true));
+            assertEquals(screen.getColor(R.color.accent), accent.data);
+        }
     }
 
     /** What a tile says of the length of a video. */
