@@ -8,6 +8,7 @@ public class Bitmap {
     public native int getHeight();
     public native void getPixels(int[] pixels, int offset, int stride, int x, int y, int width, int height);
     public final native int getByteCount();
+    public native boolean hasGainmap();
     public native void recycle();
 
     public static class Config {

@@ -9,6 +9,9 @@ import static org.robolectric.Shadows.shadowOf;
 import android.app.Activity;
 import android.content.ContentUris;
 import android.content.Intent;
+import android.content.pm.ActivityInfo;
+import android.graphics.Bitmap;
+import android.graphics.Gainmap;
 import android.graphics.Matrix;
 import android.graphics.RectF;
 import android.graphics.drawable.BitmapDrawable;
@@ -49,6 +52,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.stream.Collectors;
 import org.junit.Before;
 import org.junit.Test;
+import org.robolectric.RuntimeEnvironment;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.annotation.Config;
 import org.robolectric.fakes.RoboMenuItem;
@@ -389,6 +393,22 @@ public final class ViewerTest extends AppTestCase {
                 ((TextView) rows.getChildAt(i).findViewById(R.id.value)).getText().toString().replace('\u202f', ' '));
         }
         return info;
+    }
+
+    /** A photo with a gain map, which Android reads from Android 14 on. */
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.UPSIDE_DOWN_CAKE)
+    public void aPhotoWithMoreBrightnessTurnsTheScreenToIt() {
+        RuntimeEnvironment.setQualifiers("+highdr");
+        view(1);
+        assertEquals(ActivityInfo.COLOR_MODE_DEFAULT, viewer.get().getWindow().getColorMode());
+        Bitmap bright = Bitmap.createBitmap(8, 8, Bitmap.Config.ARGB_8888);
+        bright.setGainmap(new Gainmap(Bitmap.createBitmap(8, 8, Bitmap.Config.ARGB_8888)));
+        for (Bitmap shown : new Bitmap[] {bright, null}) {
+            ReflectionHelpers.callInstanceMethod(viewer.get(), "showBright", ReflectionHelpers.ClassParameter.from(Bitmap.class, shown));
+            assertEquals(shown == null ? ActivityInfo.COLOR_MODE_DEFAULT : ActivityInfo.COLOR_MODE_HDR,
+                viewer.get().getWindow().getColorMode());
+        }
     }
 
     @Test

@@ -4,8 +4,10 @@ import android.content.ActivityNotFoundException;
 import android.content.ClipData;
 import android.content.ClipboardManager;
 import android.content.Intent;
+import android.content.pm.ActivityInfo;
 import android.graphics.Bitmap;
 import android.net.Uri;
+import android.os.Build;
 import android.os.Bundle;
 import android.view.Menu;
 import android.view.MenuItem;
@@ -177,6 +179,7 @@ public final class PhotoActivity extends DetailActivity {
         }
         Why why = Why.of(getIntent().getBundleExtra(WHY), path);
         view.show(loaded.bitmap(), why.boxes());
+        showBright(loaded.bitmap());
         TextView matched = findViewById(R.id.matched);
         matched.setText(why.text());
         setVisible(R.id.matched, !why.text().isEmpty());
@@ -200,6 +203,14 @@ public final class PhotoActivity extends DetailActivity {
             String description = Messages.describe(this, path, day);
             view.setContentDescription(description);
             view.announceForAccessibility(description);
+        }
+    }
+
+    /** With the range of brightness that the photo has, where the screen has it. */
+    private void showBright(Bitmap bitmap) {
+        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE && getResources().getConfiguration().isScreenHdr()) {
+            boolean bright = bitmap != null && bitmap.hasGainmap();
+            getWindow().setColorMode(bright ? ActivityInfo.COLOR_MODE_HDR : ActivityInfo.COLOR_MODE_DEFAULT);
         }
     }
 
