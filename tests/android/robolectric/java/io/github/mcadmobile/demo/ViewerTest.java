@@ -343,7 +343,7 @@ public final class ViewerTest extends AppTestCase {
 
     @Test
     public void aPanelSaysWhatIsKnownOfAPhoto() throws IOException {
-        Path file = Files.copy(packaged("china.jpg").toPath(), app().getCacheDir().toPath().resolve("house.jpg"));
+        Path file = Files.copy(packaged("china.jpg").toPath(), app().getCacheDir().toPath().resolve("beach.jpg"));
         ExifInterface exif = new ExifInterface(file.toString());
         exif.setAttribute(ExifInterface.TAG_MAKE, "Google");
         exif.setAttribute(ExifInterface.TAG_MODEL, "Pixel 8");
@@ -371,7 +371,7 @@ public final class ViewerTest extends AppTestCase {
         assertTrue(date, date.matches("Thursday, May 4, 2023(,| at) 12:30 PM"));
         assertEquals(Map.of("Place", "Lisbon, Portugal", "Size",
             "640 × 427 · " + Formatter.formatShortFileSize(app(), Files.size(file)), "Camera", "Google Pixel 8", "File",
-            "DCIM/Trip/house.jpg", "Why it was found", "What it shows is near to “a house”"), info);
+            "DCIM/Trip/beach.jpg", "Why it was found", "What it shows is near to “a house”"), info);
         viewer.recreate();
         awaitYear(2023);
         assertTrue("after a turn", isShown(viewer.get(), R.id.info));
