@@ -25,9 +25,9 @@ def figures(root: Path) -> dict[str, tuple[int, int]]:
         "lines of Python in tests": (_lines(tests), 59_810),
         "lines of Java in android_demo": (_lines(_files(root / "android_demo", "java")), 20_602),
         "lines in benchmarks": (_lines(_files(root / "benchmarks", "py", "c")), 5_455),
-        "lines in scripts": (_lines(_files(root / "scripts", "py", "sh")), 1_253),
+        "lines in scripts": (_lines(_files(root / "scripts", "py", "sh")), 1_278),
         "calls of monkeypatch.setattr in tests": (replaced, 200),
-        "words in hand-written docs": (_words(pages), 18_819),
+        "words in hand-written docs": (_words(pages), 18_915),
         "words in README.md": (_words([root / "README.md"]), 500),
     }
 
