@@ -20,6 +20,7 @@ public class Activity extends android.content.ContextWrapper {
     public native boolean shouldShowRequestPermissionRationale(String permission);
     protected native void onActivityResult(int request, int result, android.content.Intent answer);
     public native void startActivityForResult(android.content.Intent intent, int request);
+    public native void startActivityForResult(android.content.Intent intent, int request, android.os.Bundle options);
     public native android.view.Window getWindow();
     public native void setContentView(int layout);
     public native void setContentView(android.view.View view);

@@ -15,6 +15,7 @@ public class GestureDetector {
         public native boolean onDown(MotionEvent event);
         public native boolean onScroll(MotionEvent from, MotionEvent to, float x, float y);
         public native boolean onFling(MotionEvent from, MotionEvent to, float x, float y);
+        public native boolean onSingleTapConfirmed(MotionEvent event);
         public native boolean onDoubleTap(MotionEvent event);
     }
 }

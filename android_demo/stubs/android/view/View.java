@@ -4,6 +4,9 @@ import io.github.mcadmobile.stubs.Unset;
 
 public class View {
     public static final int VISIBLE = Unset.number();
+    public static final int SYSTEM_UI_FLAG_IMMERSIVE = Unset.number();
+    public static final int SYSTEM_UI_FLAG_FULLSCREEN = Unset.number();
+    public static final int SYSTEM_UI_FLAG_HIDE_NAVIGATION = Unset.number();
     public static final int GONE = Unset.number();
     public static final int LAYOUT_DIRECTION_RTL = Unset.number();
     public View() {}
@@ -33,6 +36,9 @@ public class View {
     public final native android.content.res.Resources getResources();
     protected native void onDraw(android.graphics.Canvas canvas);
     public native boolean post(Runnable task);
+    public native ViewPropertyAnimator animate();
+    public native void setTranslationX(float x);
+    public native void setSystemUiVisibility(int flags);
 
     public interface OnClickListener {
         void onClick(View view);

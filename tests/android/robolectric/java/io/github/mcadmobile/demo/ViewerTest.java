@@ -20,6 +20,7 @@ import android.media.ExifInterface;
 import android.net.Uri;
 import android.os.Build;
 import android.os.Bundle;
+import android.os.Looper;
 import android.os.SystemClock;
 import android.text.format.Formatter;
 import android.view.ActionMode;
@@ -40,6 +41,7 @@ import io.github.mcadmobile.robolectric.AppTestCase;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.time.LocalDate;
 import java.time.ZoneId;
 import java.util.ArrayList;
@@ -414,7 +416,37 @@ public final class ViewerTest extends AppTestCase {
     @Test
     public void photosThatArePassedByAreNotLoaded() {
         view(0);
+        awaitNeighbours(1);
         photos.opened().clear();
+        CountDownLatch gate = holdLoader();
+        photo().performAccessibilityAction(AccessibilityNodeInfo.ACTION_SCROLL_FORWARD, null); // is loaded
+        photo().performAccessibilityAction(AccessibilityNodeInfo.ACTION_SCROLL_FORWARD, null);
+        gate.countDown();
+        awaitYear(2022);
+        assertFalse(photos.opened().contains("china.jpg")); // a neighbour of the one that was passed
+    }
+
+    @Test
+    public void aNeighbourIsShownAtOnceAndSlidesIn() {
+        view(1);
+        awaitNeighbours(2);
+        CountDownLatch gate = holdLoader();
+        swipe(300, 20);
+        assertTrue(viewer.get().getTitle().toString().contains("2022"));
+        assertTrue("from the right", photo().getTranslationX() > 0);
+        gate.countDown();
+        waitFor("its place", () -> photo().getTranslationX() == 0 && photo().getAlpha() == 1);
+        awaitNeighbours(1);
+        photos.remove(Uri.parse(MediaPath.uri(paths[1])));
+        viewer.get().onActivityResult(13, Activity.RESULT_OK, null); // from the gallery, where it was deleted
+        waitFor("no neighbour", () -> ReflectionHelpers.<Map<?, ?>>getField(viewer.get(), "neighbours").isEmpty());
+    }
+
+    private void awaitNeighbours(int count) {
+        waitFor("the neighbours", () -> ReflectionHelpers.<Map<?, ?>>getField(viewer.get(), "neighbours").size() == count);
+    }
+
+    private CountDownLatch holdLoader() {
         ExecutorService loader = ReflectionHelpers.getField(viewer.get(), "loader");
         CountDownLatch gate = new CountDownLatch(1);
         loader.execute(() -> {
@@ -424,17 +456,28 @@ public final class ViewerTest extends AppTestCase {
                 throw new AssertionError(error);
             }
         });
-        photo().performAccessibilityAction(AccessibilityNodeInfo.ACTION_SCROLL_FORWARD, null);
-        photo().performAccessibilityAction(AccessibilityNodeInfo.ACTION_SCROLL_FORWARD, null);
-        gate.countDown();
-        awaitYear(2022);
-        assertEquals(Set.of("chelsea.png"), photos.opened());
+        return gate;
+    }
+
+    @Test
+    public void aTouchLeavesThePhotoAloneOnTheScreenAndAnotherBringsTheBarsBack() {
+        view(1);
+        for (boolean alone : new boolean[] {true, false}) {
+            long now = SystemClock.uptimeMillis();
+            for (int action : new int[] {MotionEvent.ACTION_DOWN, MotionEvent.ACTION_UP}) {
+                photo().dispatchTouchEvent(MotionEvent.obtain(now, now + 20 * action, action, 50, 50, 0));
+            }
+            shadowOf(Looper.getMainLooper()).idleFor(Duration.ofSeconds(1)); // it is no double tap
+            assertEquals(!alone, viewer.get().getActionBar().isShowing());
+            assertEquals(!alone, isShown(viewer.get(), R.id.share));
+            assertEquals(alone, (photo().getSystemUiVisibility() & View.SYSTEM_UI_FLAG_HIDE_NAVIGATION) != 0);
+        }
     }
 
     @Test
     public void aPhotoThatIsGoneGivesItsPlaceToItsNeighbour() {
-        view(0);
         photos.remove(Uri.parse(MediaPath.uri(paths[1])));
+        view(0);
         swipe(300, 20);
         awaitYear(2022);
         assertEquals(app().getString(R.string.photo_gone), ShadowToast.getTextOfLatestToast());
@@ -488,6 +531,7 @@ public final class ViewerTest extends AppTestCase {
     @Test
     @Config(minSdk = Build.VERSION_CODES.R)
     public void aPhotoIsBinnedOnlyWithTheUsersConsent() {
+        photos.mark(Uri.parse(MediaPath.uri(paths[2])));
         view(1);
         viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.favourite));
         assertEquals("create_favorite_request 1 is_favorite=1", photos.asked());
@@ -497,7 +541,6 @@ public final class ViewerTest extends AppTestCase {
         assertTrue(isFavourite());
         viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.favourite));
         assertEquals("create_favorite_request 1 is_favorite=0", photos.asked());
-        photos.mark(Uri.parse(MediaPath.uri(paths[2])));
         viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.delete));
         assertEquals("create_trash_request 1 is_trashed=1", photos.asked());
         shadowOf(viewer.get()).setThrowIntentSenderException(true);

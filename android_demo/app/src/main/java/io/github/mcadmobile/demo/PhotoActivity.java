@@ -33,6 +33,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.stream.Collectors;
@@ -54,7 +55,11 @@ public final class PhotoActivity extends DetailActivity {
     private static final int SIDE = 1600;
     private static final int OPENED = 13;
 
+    private static final float APART = 0.25f;
+
     private final ExecutorService loader = Executors.newSingleThreadExecutor();
+    /** The neighbours of the current photo, loaded before the user steps to them. */
+    private final Map<String, Loaded> neighbours = new ConcurrentHashMap<>();
     private MediaPhotos photos;
     private List<String> paths;
     private volatile String path;
@@ -64,6 +69,8 @@ public final class PhotoActivity extends DetailActivity {
     private ZoomView view;
     private VideoView video;
     private MediaController controls;
+    /** Whether the photo is shown alone, without bars. */
+    private boolean alone;
 
     /** A photo as read for display. */
     private record Loaded(String path, Bitmap bitmap, Optional<PhotoLibrary.Item> item, MediaPhotos.Details details,
@@ -82,6 +89,7 @@ public final class PhotoActivity extends DetailActivity {
         }
         view = findViewById(R.id.photo);
         view.onStep(this::step);
+        view.onTap(this::toggleBars);
         video = findViewById(R.id.video);
         controls = new MediaController(this);
         video.setMediaController(controls);
@@ -120,21 +128,71 @@ public final class PhotoActivity extends DetailActivity {
             path = paths.get(next);
             stopVideo();
             load();
+            slide(by);
+        }
+    }
+
+    /** Android skips it when the user removed animations. */
+    private void slide(int by) {
+        boolean mirrored = view.getLayoutDirection() == View.LAYOUT_DIRECTION_RTL;
+        view.setTranslationX((mirrored ? -by : by) * APART * view.getWidth());
+        view.setAlpha(0);
+        view.animate().translationX(0).alpha(1);
+    }
+
+    /** Bars and buttons make room for the photo, or come back. */
+    @SuppressWarnings("deprecation") // its replacement came with Android 11
+    private void toggleBars() {
+        alone = !alone;
+        view.setSystemUiVisibility(!alone ? 0 : View.SYSTEM_UI_FLAG_IMMERSIVE | View.SYSTEM_UI_FLAG_FULLSCREEN
+            | View.SYSTEM_UI_FLAG_HIDE_NAVIGATION);
+        setVisible(R.id.below, !alone);
+        if (alone) {
+            getActionBar().hide();
+        } else {
+            getActionBar().show();
         }
     }
 
     /** Load the current photo; skips photos that the user has passed meanwhile. */
     private void load() {
         String wanted = path;
+        Loaded ready = neighbours.remove(wanted);
+        if (ready != null) {
+            show(ready);
+            return;
+        }
         loader.execute(() -> {
             if (wanted.equals(path)) {
-                Optional<PhotoLibrary.Item> item = photos.item(Moments.file(wanted));
-                MediaPhotos.Details details = photos.details(wanted);
-                PhotoWords words = words(wanted);
-                Loaded loaded = new Loaded(wanted, decode(wanted), item, details, words, info(item, details, words));
+                Loaded loaded = read(wanted);
                 DemoApp.SCREEN.post(() -> show(loaded));
             }
         });
+    }
+
+    private Loaded read(String wanted) {
+        Optional<PhotoLibrary.Item> item = photos.item(Moments.file(wanted));
+        MediaPhotos.Details details = photos.details(wanted);
+        PhotoWords words = words(wanted);
+        return new Loaded(wanted, decode(wanted), item, details, words, info(item, details, words));
+    }
+
+    private void loadNeighbours() {
+        String current = path;
+        int at = paths.indexOf(current);
+        List<String> near = new ArrayList<>(paths.subList(Math.max(0, at - 1), Math.min(paths.size(), at + 2)));
+        near.remove(current);
+        neighbours.keySet().retainAll(near);
+        for (String next : near) {
+            loader.execute(() -> {
+                Loaded loaded = !current.equals(path) || neighbours.containsKey(next) ? null : read(next);
+                DemoApp.SCREEN.post(() -> {
+                    if (loaded != null && loaded.bitmap() != null && current.equals(path)) {
+                        neighbours.put(next, loaded);
+                    }
+                });
+            });
+        }
     }
 
     private Map<Integer, String> info(Optional<PhotoLibrary.Item> item, MediaPhotos.Details details, PhotoWords words) {
@@ -180,6 +238,7 @@ public final class PhotoActivity extends DetailActivity {
         Why why = Why.of(getIntent().getBundleExtra(WHY), path);
         view.show(loaded.bitmap(), why.boxes());
         showBright(loaded.bitmap());
+        loadNeighbours();
         TextView matched = findViewById(R.id.matched);
         matched.setText(why.text());
         setVisible(R.id.matched, !why.text().isEmpty());
@@ -277,6 +336,7 @@ public final class PhotoActivity extends DetailActivity {
             invalidateOptionsMenu();
         } else if (request == OPENED) { // the gallery may have edited or deleted it
             setResult(RESULT_OK);
+            neighbours.clear();
             load();
         }
     }

@@ -1,6 +1,7 @@
 package io.github.mcadmobile.demo;
 
 import android.app.Activity;
+import android.app.ActivityOptions;
 import android.content.ActivityNotFoundException;
 import android.content.Context;
 import android.content.Intent;
@@ -108,7 +109,7 @@ public final class SearchActivity extends Activity
         status = findViewById(R.id.status);
         progress = findViewById(R.id.progress);
         new Selection(this, grid, results::path).begin();
-        grid.setOnItemClickListener((parent, view, position, id) -> open(position));
+        grid.setOnItemClickListener((parent, view, position, id) -> open(view, position));
         findViewById(R.id.choose_more).setOnClickListener(view -> access.ask());
         findViewById(R.id.message_folders).setOnClickListener(view -> choices.askForFolders());
         CheckBox charging = findViewById(R.id.message_charging);
@@ -470,11 +471,13 @@ public final class SearchActivity extends Activity
         MediaSearch.indexNow(this);
     }
 
-    private void open(int position) {
+    /** The photo grows out of its tile. */
+    private void open(View tile, int position) {
         start.remember(query.getText().toString());
         startActivityForResult(new Intent(this, PhotoActivity.class).putExtra(PhotoActivity.PATH, results.path(position))
             .putExtra(PhotoActivity.PATHS, results.paths(position)).putExtra(PhotoActivity.WHY, results.why())
-            .putExtra(PhotoActivity.QUERY, why()), VIEWED);
+            .putExtra(PhotoActivity.QUERY, why()), VIEWED,
+            ActivityOptions.makeScaleUpAnimation(tile, 0, 0, tile.getWidth(), tile.getHeight()).toBundle());
     }
 
     /** Why photos are shown that have none of the query's words. */

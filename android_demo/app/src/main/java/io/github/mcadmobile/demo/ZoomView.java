@@ -28,6 +28,7 @@ public final class ZoomView extends ImageView {
     private final ScaleGestureDetector scaling;
     private final GestureDetector gestures;
     private IntConsumer step = by -> { };
+    private Runnable tap = () -> { };
     private final Paint ink = new Paint(Paint.ANTI_ALIAS_FLAG);
     private Bitmap photo;
     private List<int[]> boxes = List.of();
@@ -71,6 +72,12 @@ public final class ZoomView extends ImageView {
             }
 
             @Override
+            public boolean onSingleTapConfirmed(MotionEvent event) {
+                tap.run();
+                return true;
+            }
+
+            @Override
             public boolean onDoubleTap(MotionEvent event) {
                 zoom(zoom > 1 ? 1 / zoom : NEAR, event.getX(), event.getY());
                 return true;
@@ -81,6 +88,10 @@ public final class ZoomView extends ImageView {
     /** {@code by} receives 1 for the next photo, -1 for the previous. */
     void onStep(IntConsumer by) {
         step = by;
+    }
+
+    void onTap(Runnable listener) {
+        tap = listener;
     }
 
     /** With boxes around lines of text, in ten-thousandths of the photo's sides. */
