@@ -4,6 +4,7 @@ import io.github.mcadmobile.stubs.Unset;
 
 public class Paint {
     public static final int ANTI_ALIAS_FLAG = Unset.number();
+    public static final int FILTER_BITMAP_FLAG = Unset.number();
     public Paint(int flags) {}
     public native void setColor(int color);
     public native void setStrokeWidth(float width);

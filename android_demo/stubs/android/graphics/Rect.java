@@ -1,3 +1,6 @@
 package android.graphics;
 
-public class Rect {}
+public class Rect {
+    public Rect() {}
+    public native boolean intersect(int left, int top, int right, int bottom);
+}

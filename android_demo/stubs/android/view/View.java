@@ -36,6 +36,9 @@ public class View {
     public final native android.content.res.Resources getResources();
     protected native void onDraw(android.graphics.Canvas canvas);
     public native boolean post(Runnable task);
+    public native boolean postDelayed(Runnable task, long ms);
+    public native boolean removeCallbacks(Runnable task);
+    public native void invalidate();
     public native ViewPropertyAnimator animate();
     public native void setTranslationX(float x);
     public native void setSystemUiVisibility(int flags);

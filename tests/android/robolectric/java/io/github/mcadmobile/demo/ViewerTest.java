@@ -2,6 +2,7 @@ package io.github.mcadmobile.demo;
 
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertNotNull;
 import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
@@ -11,6 +12,7 @@ import android.content.ContentUris;
 import android.content.Intent;
 import android.content.pm.ActivityInfo;
 import android.graphics.Bitmap;
+import android.graphics.Color;
 import android.graphics.Gainmap;
 import android.graphics.Matrix;
 import android.graphics.RectF;
@@ -38,13 +40,18 @@ import io.github.mcadmobile.engine.words.PhotoWords;
 import io.github.mcadmobile.gallery.Filter;
 import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.robolectric.AppTestCase;
+import io.github.mcadmobile.robolectric.Picture;
+import java.io.File;
+import java.io.FileOutputStream;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.LocalDate;
 import java.time.ZoneId;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -220,6 +227,59 @@ public final class ViewerTest extends AppTestCase {
             pinch(400, 200);
         }
         assertEquals(1, photo().zoom(), 0);
+    }
+
+    /** Its stripes are a pixel wide, and grey in the bitmap that shows it whole. */
+    @Test
+    public void aZoomedPhotoIsDrawnInAllItsPixels() throws IOException {
+        RuntimeEnvironment.setQualifiers("w411dp-h891dp-xhdpi");
+        Bitmap stripes = Bitmap.createBitmap(4800, 600, Bitmap.Config.ARGB_8888);
+        int[] row = new int[4800];
+        for (int x = 0; x < row.length; x++) {
+            row[x] = x % 2 == 0 ? Color.BLACK : Color.WHITE;
+        }
+        for (int y = 0; y < 600; y++) {
+            stripes.setPixels(row, 0, row.length, 0, y, row.length, 1);
+        }
+        File file = new File(app().getCacheDir(), "stripes.jpg");
+        try (OutputStream out = new FileOutputStream(file)) {
+            stripes.compress(Bitmap.CompressFormat.JPEG, 100, out);
+        }
+        long ms = LocalDate.of(2023, 5, 4).atTime(12, 0).atZone(ZoneId.systemDefault()).toInstant().toEpochMilli();
+        photos.add(file, PRIMARY, "DCIM/Camera/", "image/jpeg", ms);
+        paths[0] = search().recent(1, Filter.ALL).get(0).path();
+        viewer = open(PhotoActivity.class, new Intent(app(), PhotoActivity.class)
+            .putExtra(PhotoActivity.PATH, paths[0]).putExtra(PhotoActivity.PATHS, paths));
+        awaitYear(2023);
+        for (int i = 0; i < 8; i++) {
+            pinch(400, 1200);
+        }
+        assertEquals(6, photo().zoom(), 0);
+        waitFor("the stripes", () -> contrast() > 100);
+        for (int i = 0; i < 8; i++) {
+            pinch(1200, 400);
+        }
+        assertTrue("grey again", contrast() < 60);
+        Object sharpener = ReflectionHelpers.getField(viewer.get(), "sharpener");
+        assertNotNull(ReflectionHelpers.getField(sharpener, "regions"));
+        swipe(300, 20);
+        awaitYear(2021);
+        waitFor("the end of the decoder", () -> ReflectionHelpers.getField(sharpener, "regions") == null);
+        close(viewer);
+        assertTrue(ReflectionHelpers.<ExecutorService>getField(sharpener, "worker").isShutdown());
+    }
+
+    /** The range of levels within a line in the middle of the photo. */
+    private int contrast() {
+        Bitmap shown = Picture.of(viewer.get());
+        int[] place = new int[2];
+        photo().getLocationOnScreen(place);
+        int[] levels = new int[60];
+        for (int i = 0; i < levels.length; i++) {
+            levels[i] = shown.getPixel(place[0] + photo().getWidth() / 2 + i, place[1] + photo().getHeight() / 2) & 0xff;
+        }
+        shown.recycle(); // many are drawn while one waits
+        return Arrays.stream(levels).max().getAsInt() - Arrays.stream(levels).min().getAsInt();
     }
 
     /** Move two fingers, one above the other, from one distance in pixels to another. */

@@ -4,6 +4,8 @@ import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertTrue;
 
 import android.graphics.Bitmap;
+import android.graphics.RectF;
+import android.media.ExifInterface;
 import android.os.Build;
 import io.github.mcadmobile.engine.photos.Photo;
 import io.github.mcadmobile.engine.photos.Preprocess;
@@ -16,6 +18,7 @@ import java.nio.FloatBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.Test;
 import org.robolectric.annotation.Config;
@@ -63,6 +66,46 @@ public final class DecoderTest extends AppTestCase {
             assertTrue(shown.getWidth() > shown.getHeight());
             assertTrue("orientation " + orientation, dark(shown, 0.1f) && !dark(shown, 0.9f));
         }
+    }
+
+    @Test
+    public void aPartOfAPhotoIsThatOfTheUprightWhole() throws IOException {
+        RectF part = new RectF(0.25f, 0.1f, 0.5f, 0.6f);
+        for (int orientation = 1; orientation <= 8; orientation++) {
+            Path photo = app().getCacheDir().toPath().resolve("turned" + orientation + ".jpg");
+            Files.copy(packaged("china.jpg").toPath(), photo);
+            ExifInterface exif = new ExifInterface(photo.toString());
+            exif.setAttribute(ExifInterface.TAG_ORIENTATION, String.valueOf(orientation));
+            exif.saveAttributes();
+            Bitmap whole = BitmapDecoder.show(() -> Files.newInputStream(photo), 400);
+            try (PhotoRegions regions = PhotoRegions.open(() -> Files.newInputStream(photo))) {
+                assertEquals(whole.getWidth(), regions.width(), 0);
+                Bitmap cut = Bitmap.createBitmap(whole, whole.getWidth() / 4, whole.getHeight() / 10, whole.getWidth() / 4,
+                    whole.getHeight() / 2);
+                Bitmap found = regions.decode(part, cut.getWidth());
+                assertEquals(cut.getWidth(), found.getWidth(), 2); // rounded outwards
+                assertEquals(cut.getHeight(), found.getHeight(), 2);
+                assertTrue("orientation " + orientation, difference(cut, found) < 8);
+                assertEquals(cut.getWidth() / 2f, regions.decode(part, cut.getWidth() / 2).getWidth(), 2);
+            }
+        }
+    }
+
+    /** The mean difference in levels of two pictures' 64 parts. */
+    private static double difference(Bitmap a, Bitmap b) {
+        double sum = 0;
+        for (int i = 0; i < 64; i++) {
+            sum += Math.abs(level(a, i % 8, i / 8) - level(b, i % 8, i / 8));
+        }
+        return sum / 64;
+    }
+
+    private static double level(Bitmap picture, int column, int row) {
+        int width = picture.getWidth() / 8;
+        int height = picture.getHeight() / 8;
+        int[] pixels = new int[width * height];
+        picture.getPixels(pixels, 0, width, column * width, row * height, width, height);
+        return Arrays.stream(pixels).map(pixel -> pixel & 0xff).average().getAsDouble();
     }
 
     /** A JPEG by as much as its tower can do without, others to what a phone's memory holds. */

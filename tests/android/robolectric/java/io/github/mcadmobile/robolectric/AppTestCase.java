@@ -70,7 +70,7 @@ import org.robolectric.util.ReflectionHelpers;
  * {@code ROBOLECTRIC=FirstRunTest pytest tests/android/robolectric -k 30}
  */
 @RunWith(AppRunner.class)
-@Config(shadows = {ShadowOsWithoutSeek.class, ShadowFilm.class})
+@Config(shadows = {ShadowOsWithoutSeek.class, ShadowFilm.class, ShadowRegionDecoder.class})
 public abstract class AppTestCase {
     protected static final String PRIMARY = "external_primary";
     /** Threads of runs, by their names. */

@@ -67,6 +67,7 @@ public final class PhotoActivity extends DetailActivity {
     /** What was read in the photo. */
     private String text = "";
     private ZoomView view;
+    private Sharpener sharpener;
     private VideoView video;
     private MediaController controls;
     /** Whether the photo is shown alone, without bars. */
@@ -90,6 +91,7 @@ public final class PhotoActivity extends DetailActivity {
         view = findViewById(R.id.photo);
         view.onStep(this::step);
         view.onTap(this::toggleBars);
+        sharpener = new Sharpener(photos, view);
         video = findViewById(R.id.video);
         controls = new MediaController(this);
         video.setMediaController(controls);
@@ -119,6 +121,7 @@ public final class PhotoActivity extends DetailActivity {
     @Override
     protected void onDestroy() {
         loader.shutdownNow();
+        sharpener.close();
         super.onDestroy();
     }
 
@@ -236,6 +239,8 @@ public final class PhotoActivity extends DetailActivity {
             }
         }
         Why why = Why.of(getIntent().getBundleExtra(WHY), path);
+        sharpener.leave();
+        view.onZoom((part, pixels, shown) -> sharpener.sharpen(loaded.path(), part, pixels, shown));
         view.show(loaded.bitmap(), why.boxes());
         showBright(loaded.bitmap());
         loadNeighbours();

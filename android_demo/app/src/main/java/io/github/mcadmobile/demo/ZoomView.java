@@ -6,6 +6,7 @@ import android.graphics.Canvas;
 import android.graphics.Matrix;
 import android.graphics.Paint;
 import android.graphics.Path;
+import android.graphics.RectF;
 import android.os.Bundle;
 import android.util.AttributeSet;
 import android.view.GestureDetector;
@@ -23,12 +24,26 @@ public final class ZoomView extends ImageView {
     private static final float NEAR = 3;
     private static final float LINE_DP = 3;
     private static final float WHOLE = 10_000;
+    /** A part is decoded once the fingers rest. */
+    private static final long REST_MS = 100;
+
+    /** Receives what is visible of a bitmap that is {@code shown} pixels wide, when these are larger than the screen's. */
+    interface Zoomed {
+        /** A part in fractions of the photo's sides, on {@code pixels} of the screen's width. */
+        void at(RectF part, int pixels, int shown);
+    }
 
     private final Matrix matrix = new Matrix();
     private final ScaleGestureDetector scaling;
     private final GestureDetector gestures;
     private IntConsumer step = by -> { };
     private Runnable tap = () -> { };
+    private Zoomed zoomed = (part, pixels, shown) -> { };
+    private final Runnable rested = this::ask;
+    private final Paint smooth = new Paint(Paint.FILTER_BITMAP_FLAG);
+    /** Drawn over the photo. */
+    private Bitmap sharp;
+    private final RectF sharpPart = new RectF();
     private final Paint ink = new Paint(Paint.ANTI_ALIAS_FLAG);
     private Bitmap photo;
     private List<int[]> boxes = List.of();
@@ -94,11 +109,23 @@ public final class ZoomView extends ImageView {
         tap = listener;
     }
 
+    void onZoom(Zoomed listener) {
+        zoomed = listener;
+    }
+
+    /** Draw a part of the photo, decoded in more detail, over it. */
+    void showPart(Bitmap bitmap, RectF part) {
+        sharp = bitmap;
+        sharpPart.set(part);
+        invalidate();
+    }
+
     /** With boxes around lines of text, in ten-thousandths of the photo's sides. */
     void show(Bitmap bitmap, List<int[]> lines) {
         photo = bitmap;
         boxes = lines;
         zoom = 1;
+        sharp = null;
         setImageBitmap(bitmap);
         place(0, 0);
     }
@@ -106,6 +133,12 @@ public final class ZoomView extends ImageView {
     @Override
     protected void onDraw(Canvas canvas) {
         super.onDraw(canvas);
+        if (sharp != null) {
+            RectF at = new RectF(sharpPart.left * photo.getWidth(), sharpPart.top * photo.getHeight(),
+                sharpPart.right * photo.getWidth(), sharpPart.bottom * photo.getHeight());
+            matrix.mapRect(at);
+            canvas.drawBitmap(sharp, null, at, smooth);
+        }
         for (int[] box : photo == null ? List.<int[]>of() : boxes) {
             float[] at = new float[box.length];
             for (int i = 0; i < box.length; i++) {
@@ -136,6 +169,7 @@ public final class ZoomView extends ImageView {
 
     /** Move as near to a position as leaves no edge empty. */
     private void place(float x, float y) {
+        removeCallbacks(rested);
         if (photo == null || getWidth() == 0) {
             return;
         }
@@ -145,6 +179,19 @@ public final class ZoomView extends ImageView {
         matrix.setScale(fit * zoom, fit * zoom);
         matrix.postTranslate(left, top);
         setImageMatrix(matrix);
+        if (fit * zoom > 1) {
+            postDelayed(rested, REST_MS);
+        } else {
+            sharp = null;
+        }
+    }
+
+    private void ask() {
+        RectF whole = new RectF(0, 0, photo.getWidth(), photo.getHeight());
+        matrix.mapRect(whole);
+        RectF part = new RectF(Math.max(0, -whole.left / whole.width()), Math.max(0, -whole.top / whole.height()),
+            Math.min(1, (getWidth() - whole.left) / whole.width()), Math.min(1, (getHeight() - whole.top) / whole.height()));
+        zoomed.at(part, Math.round(part.width() * whole.width()), photo.getWidth());
     }
 
     private static float within(float at, float size, float room) {

@@ -65,13 +65,13 @@ public final class BitmapDecoder implements PhotoDecoder {
         return turned(whole(read(source, options)), orientation);
     }
 
-    private static boolean isExif(Source source) throws IOException {
+    static boolean isExif(Source source) throws IOException {
         try (InputStream in = source.open()) {
             return Exif.isRead(in);
         }
     }
 
-    private static int orientation(Source source) throws IOException {
+    static int orientation(Source source) throws IOException {
         try (InputStream in = source.open()) {
             return Exif.orientation(in);
         }
@@ -135,16 +135,18 @@ public final class BitmapDecoder implements PhotoDecoder {
             "Save a smaller copy of it.", error);
     }
 
-    private static Bitmap turned(Bitmap bitmap, int orientation) {
-        if (orientation <= 1) {
-            return bitmap;
-        }
+    static Bitmap turned(Bitmap bitmap, int orientation) {
+        return orientation <= 1 ? bitmap : Bitmap.createBitmap(
+            bitmap, 0, 0, bitmap.getWidth(), bitmap.getHeight(), turn(orientation), true);
+    }
+
+    static Matrix turn(int orientation) {
         Matrix turn = new Matrix();
         if (Exif.mirrored(orientation)) {
             turn.postScale(-1, 1);
         }
         turn.postRotate(Exif.degrees(orientation));
-        return Bitmap.createBitmap(bitmap, 0, 0, bitmap.getWidth(), bitmap.getHeight(), turn, true);
+        return turn;
     }
 
     record Decoded(Bitmap bitmap, int orientation) implements Photo {
