@@ -139,7 +139,7 @@ public final class PhotoActivity extends DetailActivity {
     private void slide(int by) {
         boolean mirrored = view.getLayoutDirection() == View.LAYOUT_DIRECTION_RTL;
         view.setTranslationX((mirrored ? -by : by) * APART * view.getWidth());
-        view.setAlpha(0);
+        view.setAlpha(0f); // of a view: an int is of an image
         view.animate().translationX(0).alpha(1);
     }
 
