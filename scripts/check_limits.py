@@ -22,7 +22,7 @@ def figures(root: Path) -> dict[str, tuple[int, int]]:
     return {
         "lines of Python in mcad_mobile": (_lines(package), 41_485),
         "files of Python in mcad_mobile": (len(package), 239),
-        "lines of Python in tests": (_lines(tests), 59_810),
+        "lines of Python in tests": (_lines(tests), 59_814),
         "lines of Java in android_demo": (_lines(_files(root / "android_demo", "java")), 20_946),
         "lines in benchmarks": (_lines(_files(root / "benchmarks", "py", "c")), 5_455),
         "lines in scripts": (_lines(_files(root / "scripts", "py", "sh")), 1_278),

@@ -125,7 +125,10 @@ def test_a_second_text_tower_has_a_ladder_of_its_own(student, one_bundle, chips,
     assert spoken.student.sha256 == other.sha256 != bundle.student.sha256
     assert set(files(bundle)) == {record.path for record in bundle.files()}
     if "," in chips:
-        assert files(one_bundle[1]).items() <= files(bundle).items()
+        alone, both = files(one_bundle[1]), files(bundle)
+        assert alone.keys() <= both.keys()
+        # Qualcomm's compiler does not write the same bytes each time.
+        assert {name for name in alone if alone[name] != both[name] and "_qnn" not in name} == set()
     expected = float_embeddings(other.text, other.read(texts).inputs())
     found = np.stack([SearchEngine(spoken).embed_text(text) for text in texts])
     assert (normalize(expected) * found).sum(1).min() > 0.95
