@@ -14,6 +14,7 @@ import android.app.AlertDialog;
 import android.app.DatePickerDialog;
 import android.app.job.JobScheduler;
 import android.content.ContentResolver;
+import android.content.ContentUris;
 import android.content.Intent;
 import android.net.Uri;
 import android.os.Build;
@@ -32,6 +33,7 @@ import android.widget.TextView;
 import io.github.mcadmobile.engine.McadException;
 import io.github.mcadmobile.engine.SearchEngine;
 import io.github.mcadmobile.gallery.Folders;
+import io.github.mcadmobile.gallery.MediaPath;
 import io.github.mcadmobile.gallery.PhotoAccess;
 import io.github.mcadmobile.gallery.Waiting;
 import io.github.mcadmobile.platform.IndexService;
@@ -366,7 +368,7 @@ public final class ScreensTest extends AppTestCase {
 
     @Test
     public void copiesAreOneTileWithTheirNumberWhichOpensThemAll() throws IOException {
-        String copy = photos.add(packaged("china.jpg"), PRIMARY, "Copies/", "image/jpeg", null).toString();
+        long copy = ContentUris.parseId(photos.add(packaged("china.jpg"), PRIMARY, "Copies/", "image/jpeg", null));
         openSearch("china.jpg", "coffee.png");
         type("a house", 2);
         GridView grid = search.get().findViewById(R.id.grid);
@@ -380,7 +382,7 @@ public final class ScreensTest extends AppTestCase {
         List<String> paths = List.of(viewer.getStringArrayExtra(PhotoActivity.PATHS));
         assertEquals(3, paths.size());
         assertEquals(viewer.getStringExtra(PhotoActivity.PATH), paths.get(0));
-        assertTrue(paths.subList(0, 2).contains(copy));
+        assertTrue(paths.subList(0, 2).stream().anyMatch(path -> ContentUris.parseId(Uri.parse(MediaPath.uri(path))) == copy));
     }
 
     private boolean isTicked(int item) {
