@@ -114,13 +114,13 @@ def teacher_rows(
     paired = dataset(train, minilm_tokenizer(), Extra())
     training = TeacherTraining(paired.pairs, recipe.teachers, cache, arithmetic)
     duals = train_duals(training, paired.token_counts())
-    data = dataset(test, duals[0].tokenizer, Extra())
+    data = dataset(test, minilm_tokenizer(), Extra())
     views = Views(1, 0)
     dual = dual_labels(duals, data, views, cache)
     similarity = dual.all_texts() @ dual.view("paired").T
     if teacher == "dual":
         return evaluate_similarity(similarity.numpy(), similarity.numpy(), data.owner)
-    single = train_single(training, duals)
+    single = train_single(training, paired.token_counts())
     labels = single_labels(single, data, views, cache)
     photos = torch.from_numpy(np.array(labels.photos.paired[0]))
     texts = labels.texts(np.arange(len(data.captions)))

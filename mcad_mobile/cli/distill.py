@@ -172,7 +172,6 @@ def distill(
         teaching = teaching or "mcad"
     made = _changed(start, smoke, teaching, arithmetic, epochs, seed)
     exclude(context, f"with the teaching {made.teaching!r}", *_UNUSED.get(made.teaching, ()))
-    _check_single_teacher(made.teaching, dual_teacher, single_teacher)
     material = _material(data, extra_photos, extra_captions, smoke)
     keep_freed_memory()
     teachers = _teachers(dual_teacher, single_teacher, classifier, class_names)
@@ -187,18 +186,6 @@ def distill(
         document = {"student": out, "val": result.to_json()}
         mean = f"{out}: mR {result.mean_recall:.1f} on the validation split"
         print_result(document, mean, json)
-
-
-def _check_single_teacher(
-    teaching: Teaching, dual_teacher: list[str], single_teacher: str | None
-) -> None:
-    by_reference = single_teacher in (None, "reference")
-    if teaching == "mcad" and by_reference and dual_teacher != ["reference"]:
-        raise typer.BadParameter(
-            "the teaching 'mcad' needs one beside your --dual-teacher: the reference "
-            "single-stream teacher starts from the reference dual-stream teachers",
-            param_hint="--single-teacher",
-        )
 
 
 def _check_writable(*folders: Path) -> None:

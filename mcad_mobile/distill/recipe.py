@@ -50,11 +50,10 @@ class TeacherRecipe(Record, frozen=True):
     members: Size = 2  # dual-stream teachers
     batch: Size = 128  # pairs per step
     epochs: Size = 12  # of dual-stream teachers
-    head_lr: Positive = 2e-3  # of their heads
+    head_lr: Positive = 2e-3  # of all teachers' heads
     tuned_lr: Positive = 2.5e-4  # of their towers
     single_batch: Size = 128  # pairs per step of the single-stream teacher
-    single_epochs: Size = 3  # its epochs
-    single_lr: Positive = 5e-4  # its learning rate
+    single_epochs: Size = 5  # its epochs
     weight_decay: NotNegative = 0.05  # AdamW's
     warmup: Share = 0.1  # share of the steps in which the learning rate rises
     seed: Seed = 0  # distill --seed sets both
@@ -124,7 +123,8 @@ class StudentRecipe(Recipe, frozen=True):
         raw = read_file(path, DataError, hint)
         where = f"{path} is not a recipe: it"
         changes = decode(raw, dict[str, Any], where, DataError, hint)
-        changes.pop("projection", None)  # of a kind of student that is gone
+        for part, gone in ((changes, "projection"), (changes.get("teachers", {}), "single_lr")):
+            part.pop(gone, None)  # recipes of before have them
         found = convert(changes, StudentRecipe, where, DataError, hint)
         if start is None:
             return found

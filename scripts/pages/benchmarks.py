@@ -278,9 +278,11 @@ def single_stream() -> list[str]:
         f"Dual-stream teachers: {recipe['members']} reference teacher of {recipe['epochs']} passes "
         f"over {recipe['views']} views, and {', '.join(result['students'])}. Two scales: attention "
         "from words to cells and to windows of cells, with towers of its own, trained in "
-        f"{epochs[0]} passes. A sum's weights are learned on 91 photos that nothing else sees; "
-        "hubs: how near a photo is to captions in general. One seed. Re-run: "
-        "`benchmarks/single_stream.py`.",
+        f"{epochs[0]} passes; this is now the reference teacher. Word-region: the one before, on "
+        "the dual-stream teachers' towers. Cross-attention: the last two layers of MiniLM also "
+        f"attend to cells, {epochs[1]} passes. A sum's weights are learned on 91 photos that "
+        "nothing else sees; hubs: how near a photo is to captions in general. One seed. Re-run: "
+        f"`benchmarks/single_stream.py` of commit {result['commit']}.",
         "\n".join(lines),
         footer(result),
     ]

@@ -85,7 +85,10 @@ def test_a_text_towers_recipe_that_cannot_be_read_names_the_page_that_lists_its_
 
 
 def test_the_default_recipe_is_the_one_that_made_the_student_we_ship():
-    assert StudentRecipe.load(ROOT / "models" / "mcad-s" / "recipe.json") == StudentRecipe()
+    made = StudentRecipe.load(ROOT / "models" / "mcad-s" / "recipe.json")
+    assert made.teaching == "dual"  # for which the single-stream teacher's passes mean nothing
+    passes = StudentRecipe().teachers.single_epochs
+    assert replace(made, teachers=replace(made.teachers, single_epochs=passes)) == StudentRecipe()
 
 
 @pytest.mark.parametrize(
@@ -230,7 +233,6 @@ def test_losses_are_written_where_tensorboard_reads_them(told, packaged_pairs, m
             ("--smoke", "--teaching", "dual", "--single-teacher", "hf:x"),
             "used with the teaching 'dual'",
         ),
-        (("--smoke", "--teaching", "mcad", "--dual-teacher", "hf:x"), "for --single-teacher: the"),
         (("--text-only", "--extra-captions", "c"), "needs --things and --extra-captions"),
         (("--text-only", "--things", "t"), "needs --things and --extra-captions"),
     ],

@@ -19,8 +19,8 @@ from mcad_mobile.distill.teachers.reference import (
     RegionTextTeacher,
     WordRegion,
     WordRegionTeacher,
-    encode_photos,
-    encode_texts,
+    concatenate_grids,
+    tokenize,
 )
 from mcad_mobile.distill.teachers.teacher import TextStates
 from mcad_mobile.engine.photos.decode import open_photo
@@ -54,14 +54,12 @@ def single(dual) -> WordRegionTeacher:
     torch.manual_seed(3)
     other = RegionText([trunk.channels for trunk in dual.trunks])
     spread(other.region, other.head, other.text.head)
-    duals = [dual, RegionTextTeacher(dual.trunks, other)]
-    model = WordRegion(duals)
-    # Apart from the dual-stream teachers', as trained.
-    spread(model.region_heads, model.word_heads)
+    model = WordRegion(other)
+    spread(model.region, model.word)
     with torch.no_grad():
         model.gate.fill_(-1.0)
         model.log_sharpness.fill_(math.log(6.0))
-    return WordRegionTeacher(duals, model)
+    return WordRegionTeacher(dual.trunks, model)
 
 
 @torch.no_grad()
@@ -124,7 +122,7 @@ def test_region_text_starts_from_the_trunks_own_last_convolutions(dual, photos, 
     trunk = dual.trunks[0]
     pixels = torch.from_numpy(np.stack([trunk.preprocess.pixels(photo) for photo in photos]))
     expected = torch.cat([trunk.module.features(pixels) for trunk in dual.trunks], 1)
-    found = model.regions(dual.concatenate_grids(grids)).mean(1)
+    found = model.regions(concatenate_grids(grids, torch.device("cpu"))).mean(1)
     assert {part.dtype for part in grids} == {np.dtype(np.float16)}
     assert F.cosine_similarity(found, expected).min() > 0.9999  # grids are kept in float16
 
@@ -153,36 +151,25 @@ def test_embeddings_of_photos_are_of_unit_length_and_differ(dual, grids):
 
 
 @torch.no_grad()
-def test_a_text_is_embedded_alike_from_its_token_states(dual):
+def test_a_text_is_embedded_alike_with_and_without_its_words(dual, single):
     # More than there are groups of like length, so that some have padding inside their group.
     captions = [*CAPTIONS, "a", "a small cat on a chair", "cats", "two cats in a box outside"]
-    ids, mask = (torch.from_numpy(array) for array in dual.tokenizer.batch(captions))
-    tokens = dual.tokens(ids, mask)
-    assert tokens.shape == (7, 32, 384)
     found = dual.embed_texts(captions)
-    assert torch.allclose(dual.sentences(tokens, mask), found, atol=1e-4)
     assert found.dtype == torch.float32
-    assert torch.allclose(dual.model.texts(ids, mask), found, atol=1e-4)
+    texts = RegionTextTeacher(dual.trunks, single.model.base).embed_texts(captions)
+    assert torch.allclose(single.text_states(captions).states[:, 0].float(), texts, atol=2e-3)
     assert (found @ found.T).fill_diagonal_(0).max() < 0.98
 
 
 @torch.no_grad()
 def test_training_scores_all_pairs_as_the_teacher_scores_each(single, grids):
-    duals, model = single.duals, single.model
-    ids, mask = (torch.from_numpy(array) for array in duals[0].tokenizer.batch(CAPTIONS))
-    whole, regions = encode_photos(duals, duals[0].concatenate_grids(grids))
-    sentences, tokens = encode_texts(duals, ids, mask)
-    there = mask > 0
-    owner = there.nonzero()[:, 0]
-    mean = F.one_hot(owner, 3) / mask.sum(1)
-    similarity = whole @ sentences.T
-    model.log_scale.fill_(math.log(5.0))
-    words = [rows[there] for rows in tokens]
-    scores = model(regions, words, mean, similarity) / 5.0
+    model, device = single.model, torch.device("cpu")
+    model.base.log_scale.fill_(math.log(5.0))
+    scores = model(concatenate_grids(grids, device), *tokenize(CAPTIONS, device)) / 5.0
 
     states, texts = single.photo_states(grids), single.text_states(CAPTIONS)
-    assert states.shape == (3, 50, single.fused_dim) == (3, 50, 512)
-    assert texts.states.shape == (3, 33, 512)
+    assert states.shape == (3, 1 + 49 + 9, single.fused_dim) == (3, 59, 256)
+    assert texts.states.shape == (3, 33, 256)
     pairs = torch.cartesian_prod(torch.arange(3), torch.arange(3))
     fused = single.fuse(states, texts, pairs)
     assert torch.allclose(scores.flatten(), fused.scores, atol=1e-2)
@@ -190,12 +177,16 @@ def test_training_scores_all_pairs_as_the_teacher_scores_each(single, grids):
 
 
 @torch.no_grad()
-def test_a_pair_is_seen_whole_as_the_dual_stream_teachers_see_it_together(single, grids):
-    states, texts = single.photo_states(grids), single.text_states(CAPTIONS)
-    whole = states[:, 0].float() @ texts.states[:, 0].float().T
-    each = [dual.embed_photos(grids) @ dual.embed_texts(CAPTIONS).T for dual in single.duals]
-    assert torch.allclose(whole, sum(each) / 2, atol=1e-2)
-    assert (each[0] - each[1]).abs().max() > 5e-2
+def test_regions_are_cells_and_the_means_of_three_by_three(single, grids):
+    base, found = single.model.base, single.photo_states(grids).float()
+    cells = base.regions(concatenate_grids(grids, torch.device("cpu")))
+    square = cells.unflatten(1, (7, 7))
+    windows = [
+        square[:, y : y + 3, x : x + 3].mean((1, 2)) for y in range(0, 5, 2) for x in range(0, 5, 2)
+    ]
+    expected = single.model.region(torch.cat([cells, torch.stack(windows, 1)], 1))
+    assert torch.allclose(found[:, 1:], F.normalize(expected, dim=2), atol=2e-3)
+    assert torch.allclose(found[:, 0], base.pool(cells), atol=2e-3)
 
 
 def attend(regions, words, sharpness):
@@ -211,7 +202,7 @@ def attend(regions, words, sharpness):
 
 def test_fuse_is_its_formula_pair_by_pair(single):
     generator = torch.Generator().manual_seed(2)
-    photos = F.normalize(torch.randn(3, 50, single.fused_dim, generator=generator), dim=2).half()
+    photos = F.normalize(torch.randn(3, 59, single.fused_dim, generator=generator), dim=2).half()
     states = F.normalize(torch.randn(4, 33, single.fused_dim, generator=generator), dim=2).half()
     # Words that look like regions, so that there is something to attend to.
     states[:, 1:] = F.normalize(photos[0, 1:33].float() + 0.5 * states[:, 1:].float(), dim=2).half()
@@ -233,12 +224,12 @@ def test_fuse_is_its_formula_pair_by_pair(single):
     assert fused.scores.std() > 5e-2
 
 
-def test_a_reference_teacher_is_another_one_on_other_trunks_or_teachers(single):
-    def region_text(*trunks):
-        named = [SimpleNamespace(identity=name, arithmetic="fp32") for name in trunks]
-        return RegionTextTeacher(named, single.duals[0].model)
+@pytest.mark.parametrize("kind", ["dual", "single"])
+def test_a_reference_teacher_is_another_one_on_other_trunks(kind, request):
+    teacher = request.getfixturevalue(kind)
 
-    assert region_text("a", "b").identity == region_text("a", "b").identity
-    assert region_text("a", "b").identity != region_text("a", "c").identity
-    others = [WordRegionTeacher([region_text(name)], single.model) for name in "ab"]
-    assert others[0].identity != others[1].identity
+    def on(*trunks):
+        named = [SimpleNamespace(identity=name, arithmetic="fp32") for name in trunks]
+        return type(teacher)(named, teacher.model).identity
+
+    assert on("a", "b") == on("a", "b") != on("a", "c")

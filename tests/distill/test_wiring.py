@@ -27,7 +27,7 @@ from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
 from mcad_mobile.distill.teachers import prepare
 from mcad_mobile.distill.teachers.prepare import TeacherTraining
-from mcad_mobile.distill.teachers.teacher import Fused, Kind, Teachers
+from mcad_mobile.distill.teachers.teacher import Fused, Kind
 from mcad_mobile.distill.train_student import (
     StudentTraining,
     Targets,
@@ -36,7 +36,6 @@ from mcad_mobile.distill.train_student import (
     teacher_losses,
 )
 from mcad_mobile.distill.trainee import Learner
-from mcad_mobile.errors import TeacherError
 
 TAUGHT = TeacherRecipe(views=2, batch=2, seed=11)
 PAIRS = Dataset(
@@ -47,21 +46,6 @@ PAIRS = Dataset(
 @pytest.fixture
 def cache(tmp_path: Path) -> FeatureCache:
     return FeatureCache(tmp_path, lambda *step: None)
-
-
-def test_the_reference_single_stream_teacher_is_refused_beside_foreign_teachers(
-    cache: FeatureCache,
-) -> None:
-    foreign: Any = SimpleNamespace(identity="f", name="foreign")
-    with pytest.raises(TeacherError, match="not from foreign"):  # before any photo is embedded
-        prepare.label(
-            PAIRS,
-            Views(1, 0),
-            StudentRecipe(teaching="mcad"),
-            Teachers(dual=[foreign]),
-            cache,
-            "fp32",
-        )
 
 
 class Backward(SimpleNamespace):
@@ -131,15 +115,21 @@ def test_single_stream_teacher_and_fusion_are_trained_as_the_recipe_says(
 
     class Recording(TeacherTraining):
         def train(self, kind, model, groups, sampler, epochs, losses, taught_by=()) -> None:
-            assert {*map(id, groups[0]["params"])} == {*map(id, model.parameters())}
+            given = [id(parameter) for group in groups for parameter in group["params"]]
+            assert sorted(given) == sorted(map(id, model.parameters()))
             drawn = sampler.batch, sampler.seed, torch.initial_seed(), sampler.views
-            seen.append((kind, groups[0]["lr"], *drawn, epochs, [*taught_by], losses))
+            seen.append((kind, [group["lr"] for group in groups], *drawn, epochs, losses))
+            models.append((model, groups, taught_by))
 
-    recipe = with_fields(TAUGHT, batch=3, single_batch=2, single_epochs=5, single_lr=0.5)
+    models: list[Any] = []
+    recipe = with_fields(
+        TAUGHT, batch=3, single_batch=2, single_epochs=5, head_lr=0.5, tuned_lr=0.125
+    )
     training = Recording(PAIRS, recipe, cache, "fp32")
-    model = SimpleNamespace(head=nn.Linear(2, 2), text=SimpleNamespace(head=nn.Linear(2, 2)))
-    dual: Any = SimpleNamespace(model=model, identity="d", dim=2, trunks=(), arithmetic="fp32")
-    prepare.train_single(training, [dual, dual])
+    prepare.train_single(training, torch.ones(30522))
+    single, (heads, _), _ = models[0]
+    new = single.base.head, single.base.text.head, single.region, single.word
+    assert [*map(id, heads["params"])] == [id(row) for part in new for row in part.parameters()]
     rows, fused = torch.ones(2, 2), Fused(torch.ones(4, 2), torch.ones(4))
     labels: Any = SimpleNamespace(
         dual=SimpleNamespace(dim=4), single=SimpleNamespace(teacher=SimpleNamespace(fused_dim=2)),
@@ -157,9 +147,10 @@ def test_single_stream_teacher_and_fusion_are_trained_as_the_recipe_says(
     ).values()
     assert loss == pytest.approx(float(matching_loss(20 * similarity)))
     assert [entry[:-1] for entry in seen] == [
-        ("single-stream teacher", 0.5, 2, 11, 11, Views(2, 0), 5, ["d", "d"]),
-        ("fusion", 0.25, 3, 11, 11, Views(4, 0), 6, ["t", 7, 0.5, 0.25]),
+        ("single-stream teacher", [0.5, 0.125], 2, 111, 111, Views(2, 0), 5),
+        ("fusion", [0.25], 3, 11, 11, Views(4, 0), 6),
     ]
+    assert models[1][2] == ["t", 7, 0.5, 0.25]
 
 
 def unit(rows: int, dim: int, seed: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mcad_mobile.base.files import Partial
-from mcad_mobile.distill.accelerator import accelerator, autocast
+from mcad_mobile.distill.accelerator import accelerator
 from mcad_mobile.distill.class_distillation import ClassLabels, class_labels
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, GridTrunk
@@ -28,16 +28,14 @@ from mcad_mobile.distill.teachers.reference import (
     RegionTextTeacher,
     WordRegion,
     WordRegionTeacher,
-    encode_photos,
-    encode_texts,
 )
 from mcad_mobile.distill.teachers.teacher import Fused, Teachers
 from mcad_mobile.distill.trainee import TRAINED_BLOCKS
-from mcad_mobile.errors import TeacherError
 
 # Not hashed: the last digits of MiniLM's factored token table depend on the number of threads,
 # which does not make another teacher.
 _DECOMPOSED = ("text.token.weight", "text.widen.weight")
+_SINGLE_SEED = 100  # added to the recipe's: not a dual-stream teacher's
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ class TeacherTraining:
         """Hash everything that the trained model depends on to 24 hex digits."""
         started = hashlib.sha256()
         for name, value in model.state_dict().items():
-            if name not in _DECOMPOSED:
+            if not name.endswith(_DECOMPOSED):
                 started.update(name.encode() + value.detach().cpu().numpy().tobytes())
         # The sampler draws the photos, so its seed and views count, not the recipe's.
         drawn = {"seed": sampler.seed, "views": sampler.views.paired}
@@ -162,40 +160,41 @@ def _train_dual(
     return RegionTextTeacher(trunks, model)
 
 
-def train_single(
-    training: TeacherTraining, duals: Sequence[RegionTextTeacher]
-) -> WordRegionTeacher:
-    """Train word-region attention on the frozen regions and tokens of `duals`."""
-    recipe = training.recipe
-    torch.manual_seed(recipe.seed)
-    model = WordRegion(duals)
-    grids = training.grids(duals[0].trunks)
+def train_single(training: TeacherTraining, token_counts: Tensor) -> WordRegionTeacher:
+    """Train word-region attention on both trunks and MiniLM-L6."""
+    recipe, trunks = training.recipe, list(reference_trunks(training.arithmetic).values())
+    seed = recipe.seed + _SINGLE_SEED
+    torch.manual_seed(seed)
+    base = RegionText.pretrained(trunks, token_counts)
+    model, grids = WordRegion(base), training.grids(trunks)
 
     def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
         # Each process scores only its own pairs against each other: word counts differ, so scores
         # of all against all would have to be gathered word by word.
         share, _, _ = loop.share(batch)
-        ids, mask = training.tokens(share, loop.device)
-        with torch.no_grad(), autocast(loop.arithmetic, loop.device):
-            photos, regions = encode_photos(duals, grids(share).to(loop.device))
-            texts, tokens = encode_texts(duals, ids, mask)
-            similarity = photos @ texts.T
-        is_token = mask > 0
-        owner = is_token.nonzero()[:, 0]
-        mean = torch.nn.functional.one_hot(owner, len(mask)) / mask.sum(1)
-        words = [states[is_token] for states in tokens]
-        return {"matching": matching_loss(forward(regions, words, mean, similarity))}
+        tokens = training.tokens(share, loop.device)
+        return {"matching": matching_loss(forward(grids(share).to(loop.device), *tokens))}
 
     training.train(
         "single-stream teacher",
         model,
-        [{"params": list(model.parameters()), "lr": recipe.single_lr}],
-        training.sampler(recipe.single_batch, recipe.seed),
+        _groups(model, [base.head, base.text.head, model.region, model.word], recipe),
+        training.sampler(recipe.single_batch, seed),
         recipe.single_epochs,
         losses,
-        [dual.identity for dual in duals],
+        [hashlib.sha256(token_counts.numpy().tobytes()).hexdigest()],
     )
-    return WordRegionTeacher(duals, model)
+    return WordRegionTeacher(trunks, model)
+
+
+def _groups(
+    model: nn.Module, new: Sequence[nn.Module], recipe: TeacherRecipe
+) -> list[dict[str, Any]]:
+    """The learning rates of new layers, and of all others."""
+    heads = [parameter for module in new for parameter in module.parameters()]
+    ids = {*map(id, heads)}
+    tuned = [parameter for parameter in model.parameters() if id(parameter) not in ids]
+    return [{"params": heads, "lr": recipe.head_lr}, {"params": tuned, "lr": recipe.tuned_lr}]
 
 
 def train_fusion(training: TeacherTraining, labels: Labels, recipe: StudentRecipe) -> Fusion:
@@ -254,20 +253,13 @@ def _label_by_teachers(
     training: TeacherTraining,
 ) -> Labels:
     cache = training.cache
-    if teachers.dual and teachers.single is None and recipe.teaching == "mcad":
-        raise TeacherError(
-            "The reference single-stream teacher starts from reference dual-stream ones, "
-            f"not from {', '.join(dual.name for dual in teachers.dual)}.",
-            "Give a --single-teacher too, or neither.",
-        )
-    references = [] if teachers.dual else train_duals(training, data.token_counts())
-    duals = teachers.dual or references
+    duals = teachers.dual or train_duals(training, data.token_counts())
     dual = dual_labels(duals, data, views, cache)
     identity = tuple(teacher.identity for teacher in duals)
     names = tuple(teacher.name for teacher in duals)
     if recipe.teaching == "dual":
         return Labels(dual, recipe.candidates, identity=identity, names=names)
-    single = teachers.single or train_single(training, references)
+    single = teachers.single or train_single(training, data.token_counts())
     labels = Labels(
         dual,
         recipe.candidates,

@@ -1,11 +1,9 @@
-"""The reference teachers. Dual-stream: regions of two EfficientNet-Lites and all of MiniLM-L6.
-Single-stream: attention from words to photo regions, as in SCAN (arXiv 1803.08024, section 3.1). It
-starts from the concatenated spaces of the dual-stream teachers: randomly initialized
-cross-attention learns nothing from 6,000 photos."""
+"""The reference teachers: regions of two EfficientNet-Lites and all of MiniLM-L6. Dual-stream: the
+mean of the regions. Single-stream: attention from words to regions, as in SCAN (arXiv 1803.08024,
+section 3.1)."""
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from functools import cached_property
@@ -19,7 +17,7 @@ from mcad_mobile.distill.accelerator import autocast, device_of, to_product_type
 from mcad_mobile.distill.features import Features, GridTrunk, by_length
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.pretrained import load_minilm, minilm_tokenizer
-from mcad_mobile.distill.teachers.teacher import Fused, TextStates, concatenate_teachers
+from mcad_mobile.distill.teachers.teacher import Fused, TextStates
 from mcad_mobile.students.efficientnet_lite import FEATURES, Head
 from mcad_mobile.students.student import model_sha256
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
@@ -84,7 +82,6 @@ class RegionTextTeacher:
         self.trunks = trunks
         self.arithmetic = trunks[0].arithmetic
         self.model = model.eval()
-        self.tokenizer = minilm_tokenizer()
 
     @cached_property
     def identity(self) -> str:
@@ -92,80 +89,71 @@ class RegionTextTeacher:
 
     @torch.no_grad()
     def embed_photos(self, grids: Sequence[Features]) -> Tensor:
-        with autocast(self.arithmetic, device_of(self.model)):
-            return self.model.photos(self.concatenate_grids(grids)).cpu()
-
-    def concatenate_grids(self, grids: Sequence[Features]) -> Tensor:
-        """Concatenate the trunks' grids on the model's device: [B, 7, 7, C] float32."""
-        parts = [torch.from_numpy(part.astype(np.float32)) for part in grids]
-        return torch.cat(parts, -1).to(device_of(self.model))
-
-    def tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[M, L] -> token states [M, L, 384], zeros beyond the longest of a by_length group."""
-        length = ids.shape[1]
-
-        def encode(ids: Tensor, mask: Tensor) -> Tensor:
-            tokens = self.model.text.tokens(ids, mask)
-            return F.pad(tokens, (0, 0, 0, length - tokens.shape[1]))
-
-        return by_length(encode, ids, mask)
-
-    def sentences(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Like `embed_texts`, from token states [M, L, 384]: [M, dim] of unit length."""
-        return F.normalize(self.model.text.pool(tokens.float(), mask).float(), dim=-1)
+        device = device_of(self.model)
+        with autocast(self.arithmetic, device):
+            return self.model.photos(concatenate_grids(grids, device)).cpu()
 
     @torch.no_grad()
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
-        device, arrays = device_of(self.model), self.tokenizer.batch(list(captions))
-        ids, mask = (torch.from_numpy(array).to(device) for array in arrays)
+        device = device_of(self.model)
+        ids, mask = tokenize(captions, device)
         with autocast(self.arithmetic, device):
             return F.normalize(self.model.texts(ids, mask).cpu(), dim=1)
 
 
 class WordRegion(nn.Module):
-    """Maps regions and words into one space and scores pairs there: (1 - g) mean_w cos(w, a_w)
-    + g v.t, where a_w is what word w attends to, v.t the similarity of the dual-stream teachers,
-    and g is learned."""
+    """Scores pairs by what each word finds in a photo: (1 - g) mean_w cos(w, a_w) + g v.t, where
+    a_w is what word w attends to among the grid's 49 cells and 9 windows of 3 x 3 cells, v and t
+    are the photo and the text as a whole, and g is learned. Its towers are its own: those of the
+    dual-stream teachers fit their training photos too well to be corrected there."""
 
-    def __init__(self, duals: Sequence[RegionTextTeacher]) -> None:
+    def __init__(self, base: RegionText) -> None:
         super().__init__()
-        self.region_heads = nn.ModuleList(copy.deepcopy(dual.model.head) for dual in duals)
-        self.word_heads = nn.ModuleList(copy.deepcopy(dual.model.text.head) for dual in duals)
+        self.base = base
+        self.region = nn.Linear(FEATURES * len(base.channels), DIM)
+        self.word = nn.Linear(base.text.config.width, DIM)
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(_SHARPNESS)))
         self.gate = nn.Parameter(torch.tensor(0.0))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
 
-    def photo(self, regions: Sequence[Tensor]) -> Tensor:
-        """Dual-stream teachers' regions [B, 49, 1280 per trunk] -> [B, 49, D] of unit length."""
-        return _mapped(self.region_heads, regions)
+    def photos(self, grids: Tensor) -> Tensor:
+        """Grids [B, 7, 7, C] -> the photo and its regions, [B, 1 + 58, DIM] of unit length."""
+        cells = self.base.regions(grids)
+        square = cells.transpose(1, 2).reshape(len(cells), -1, *grids.shape[1:3])
+        windows = F.avg_pool2d(square, 3, 2).flatten(2).transpose(1, 2)
+        regions = F.normalize(self.region(torch.cat([cells, windows], 1)).float(), dim=-1)
+        return torch.cat([self.base.pool(cells)[:, None], regions], 1)
 
-    def words(self, tokens: Sequence[Tensor]) -> Tensor:
-        """Each dual-stream teacher's token states [..., 384] -> [..., D] of unit length."""
-        return _mapped(self.word_heads, tokens)
+    def texts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[M, L] -> the sentence and its words, [M, 1 + L, DIM] of unit length."""
+        length = ids.shape[1]
 
-    def forward(
-        self, regions: Sequence[Tensor], tokens: Sequence[Tensor], mean: Tensor, dual: Tensor
-    ) -> Tensor:
-        """Scores of all pairs [V, T], times the inverse temperature, for training. From each
-        dual-stream teacher: regions [V, 49, 1280 per trunk] and tokens [W, 384] of all captions;
-        mean [W, T] averages a caption's words; dual [V, T] are the dual-stream similarities."""
-        mapped = to_product_type(self.photo(regions))
-        words = to_product_type(self.words(tokens))
-        count, number, dim = mapped.shape
-        similarity = (mapped.reshape(count * number, dim) @ words.T).view(count, number, -1)
+        def encode(ids: Tensor, mask: Tensor) -> Tensor:
+            return F.pad(self.base.text.tokens(ids, mask), (0, 0, 0, length - ids.shape[1]))
+
+        tokens = by_length(encode, ids, mask)
+        sentence = self.base.text.pool(tokens, mask)[:, None]
+        return F.normalize(torch.cat([sentence, self.word(tokens)], 1).float(), dim=-1)
+
+    def forward(self, grids: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Scores of all pairs [V, T], times the inverse temperature, for training."""
+        photos, texts, there = self.photos(grids), self.texts(ids, mask), mask > 0
+        mean = F.one_hot(there.nonzero()[:, 0], len(mask)) / mask.sum(1)
+        regions, words = to_product_type(photos[:, 1:]), to_product_type(texts[:, 1:][there])
+        count, number, dim = regions.shape
+        similarity = (regions.reshape(count * number, dim) @ words.T).view(count, number, -1)
         weights = (self.log_sharpness.exp() * similarity.float()).softmax(1)
         # The length of an attended region is sqrt(a' G a), with the Gram matrix G of the regions,
         # so the attended vectors [V, W, D] themselves are never formed.
-        gram = mapped @ mapped.transpose(1, 2)
+        gram = regions @ regions.transpose(1, 2)
         length = ((gram @ weights.to(gram.dtype)).float() * weights).sum(1).clamp(min=1e-6).sqrt()
         cosine = (weights * similarity.float()).sum(1) / length
         gate = self.gate.sigmoid()
-        scores = (1 - gate) * cosine @ mean + gate * dual
-        return capped(self.log_scale) * scores.float()
+        scores = (1 - gate) * cosine @ mean + gate * photos[:, 0] @ texts[:, 0].T
+        return capped(self.base.log_scale) * scores.float()
 
     def attend(self, regions: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """One photo per text. regions [P, 49, D], words [P, L, D] of unit length, mask [P, L]
-        -> the mean of what words attend to [P, D], and the words' mean cosine to that [P]."""
+        """One photo per text. regions [P, 58, DIM], words [P, L, DIM] of unit length, mask [P, L]
+        -> the mean of what words attend to [P, DIM], and the words' mean cosine to that [P]."""
         weights = (self.log_sharpness.exp() * (words @ regions.transpose(1, 2))).softmax(2)
         attended = weights @ regions
         cosine = (attended * words).sum(-1) / attended.norm(dim=-1).clamp(min=1e-6)
@@ -173,64 +161,37 @@ class WordRegion(nn.Module):
         return (mean[:, None] @ attended).squeeze(1), (cosine * mean).sum(1)
 
 
-def _mapped(heads: nn.ModuleList, inputs: Sequence[Tensor]) -> Tensor:
-    pairs = zip(heads, inputs, strict=True)
-    return concatenate_teachers([F.normalize(head(rows).float(), dim=-1) for head, rows in pairs])
-
-
-def encode_photos(duals: Sequence[RegionTextTeacher], grids: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Concatenated grids of all trunks [B, 7, 7, C] -> embeddings [B, D] of unit length, and each
-    teacher's regions [B, 49, 1280 per trunk]."""
-    regions = [dual.model.regions(grids) for dual in duals]
-    embeddings = [dual.model.pool(rows) for dual, rows in zip(duals, regions, strict=True)]
-    return concatenate_teachers(embeddings), regions
-
-
-def encode_texts(
-    duals: Sequence[RegionTextTeacher], ids: Tensor, mask: Tensor
-) -> tuple[Tensor, list[Tensor]]:
-    """ids and mask [M, L] -> embeddings [M, D] of unit length, and each teacher's token states
-    [M, L, 384]."""
-    tokens = [dual.tokens(ids, mask) for dual in duals]
-    embeddings = [dual.sentences(rows, mask) for dual, rows in zip(duals, tokens, strict=True)]
-    return concatenate_teachers(embeddings), tokens
-
-
 class WordRegionTeacher:
     """A trained WordRegion. Its fused feature is the part of the photo that the text describes. Row
-    0 of a photo's states, and of a text's, is its dual-stream embedding."""
+    0 of a photo's states is the whole photo, and of a text's the sentence."""
 
-    name = "word-region attention (on region-text)"
+    name = "word-region (EfficientNet-Lite0 and -Lite2, MiniLM-L6)"
+    fused_dim = DIM
     cosines = True
 
-    def __init__(self, duals: Sequence[RegionTextTeacher], model: WordRegion) -> None:
-        self.duals = duals
-        self.trunks: Sequence[GridTrunk] = duals[0].trunks
-        self.arithmetic = duals[0].arithmetic
+    def __init__(self, trunks: Sequence[GridTrunk], model: WordRegion) -> None:
+        self.trunks = trunks
+        self.arithmetic = trunks[0].arithmetic
         self.model = model.eval()
-        self.fused_dim = sum(dual.dim for dual in duals)
 
     @cached_property
     def identity(self) -> str:
-        return model_sha256(self.model, {"duals": [dual.identity for dual in self.duals]})[:16]
+        return model_sha256(self.model, {"trunks": [t.identity for t in self.trunks]})[:16]
 
     @torch.no_grad()
     def photo_states(self, grids: Sequence[Features]) -> Tensor:
-        """The trunks' grids -> [B, 1 + 49, D] float16."""
-        with autocast(self.arithmetic, device_of(self.model)):
-            embedding, regions = encode_photos(self.duals, self.duals[0].concatenate_grids(grids))
-            states = torch.cat([embedding[:, None], self.model.photo(regions)], 1)
-        return states.half().cpu()
+        """The trunks' grids -> [B, 1 + 58, DIM] float16."""
+        device = device_of(self.model)
+        with autocast(self.arithmetic, device):
+            return self.model.photos(concatenate_grids(grids, device)).half().cpu()
 
     @torch.no_grad()
     def text_states(self, captions: Sequence[str]) -> TextStates:
-        """Return states [M, 1 + L, D] float16, each sentence before its words."""
+        """Return states [M, 1 + L, DIM] float16, each sentence before its words."""
         device = device_of(self.model)
-        arrays = self.duals[0].tokenizer.batch(list(captions))
-        ids, mask = (torch.from_numpy(array).to(device) for array in arrays)
+        ids, mask = tokenize(captions, device)
         with autocast(self.arithmetic, device):
-            embedding, tokens = encode_texts(self.duals, ids, mask)
-            states = torch.cat([embedding[:, None], self.model.words(tokens)], 1)
+            states = self.model.texts(ids, mask)
         return TextStates(states.half().cpu(), F.pad(mask, (1, 0), value=1.0).cpu())
 
     @torch.no_grad()
@@ -243,6 +204,18 @@ class WordRegionTeacher:
             mask = texts.mask[text, 1:].to(device)
             attended, cosine = self.model.attend(states[:, 1:], words[:, 1:], mask)
             features.append(attended.cpu())
-            dual = (states[:, 0] * words[:, 0]).sum(1)
-            scores.append(((1 - gate) * cosine + gate * dual).cpu())
+            whole = (states[:, 0] * words[:, 0]).sum(1)
+            scores.append(((1 - gate) * cosine + gate * whole).cpu())
         return Fused(torch.cat(features), torch.cat(scores))
+
+
+def concatenate_grids(grids: Sequence[Features], device: torch.device) -> Tensor:
+    """Concatenate each trunk's grids: [B, 7, 7, C] float32."""
+    parts = [torch.from_numpy(part.astype(np.float32)) for part in grids]
+    return torch.cat(parts, -1).to(device)
+
+
+def tokenize(captions: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and mask [M, L] of captions for MiniLM."""
+    ids, mask = minilm_tokenizer().batch(list(captions))
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
