@@ -41,17 +41,16 @@ def search_words(
             continue
         for few, count, marks in zip(groups, counts, marked[-1], strict=True):
             count[: len(few)] += live.words.find(few, marks)
-            count -= np.count_nonzero(_of_terms(marks[live.deleted]), axis=0)
-            marks[live.deleted] = 0
+            if len(live.deleted):
+                count -= np.count_nonzero(_of_terms(marks[live.deleted]), axis=0)
         live.words.release()
     photos = sum(live.photos for live in segments)
     idfs = np.log((photos + 1) / (counts + 0.5)).clip(0)
+    idfs.ravel()[len(terms) :] = 0
     # A word that no photo has, such as "beach", counts no more than those that some have.
     rarest = idfs[counts > 0].max(initial=0)
     most = idfs.ravel()[: len(terms)].clip(max=rarest).sum()
-    worths = np.ascontiguousarray(
-        idfs @ _LIKENESS[_of_terms(np.arange(256, dtype=np.uint8))].T, np.float32
-    )
+    worths = np.ascontiguousarray(idfs @ _OF_MARKS, np.float32)
     tied = 0 if near is None else _MOST_TIED // len(segments)
     found = [
         _rank(live, marks, worths, k, tied, rows, kernel)
@@ -76,6 +75,10 @@ def _of_terms(marks: U8) -> U8:
     """Return how each of N photos matches each of `TERMS` terms, [N, TERMS]."""
     shifts = np.arange(0, 2 * TERMS, 2, dtype=np.uint8)
     return np.asarray(marks[:, None] >> shifts & 3, np.uint8)
+
+
+# How well marks match, [TERMS, 256].
+_OF_MARKS = _LIKENESS[_of_terms(np.arange(256, dtype=np.uint8))].T
 
 
 def _rank(

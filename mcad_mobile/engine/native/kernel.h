@@ -108,7 +108,7 @@ typedef struct {
 typedef struct {
     const uint8_t *best; /* [planes][photos]: of four terms each, see mcad_words_find */
     size_t planes, photos;
-    const float *worths;    /* [planes][256] */
+    const float *worths;    /* [planes][256], 0 first, the most last */
     const uint8_t *allowed; /* a bit for each row, or NULL if all from `first` to before `end` pass */
     size_t first, end;
 } WordRanking;

@@ -47,7 +47,9 @@ int words_next(const WordsView *v, Entry *e) {
     size_t more = read_sizes(&e->at, e->end, &e->shared);
     if (e->shared > e->size || e->shared + more > MOST_TERM || !(e->shared + more) || more >= (size_t)(e->end - e->at))
         return -1;
-    memcpy(e->term + e->shared, e->at, more);
+    /* Copying always eight bytes is faster than a call for a few. */
+    if (more <= 8 && e->end - e->at >= 8) memcpy(e->term + e->shared, e->at, 8);
+    else memcpy(e->term + e->shared, e->at, more);
     e->at += more;
     e->size = e->shared + more;
     e->source = *e->at >> 6;
@@ -174,19 +176,25 @@ int mcad_words_find(const uint8_t *data, size_t size, WordQuery *queries, size_t
     return modes & WORD_NEAR && find(&v, queries, count, WORD_NEAR, best) < 0 ? -1 : 0;
 }
 
-#define ROWS 64
-
-/* Set `worths` to what the words of the `count` rows from `row` on, at most ROWS, are worth. Return 0 if all are worth
- * nothing. */
-static int row_worths(const WordRanking *r, size_t row, size_t count, float *worths) {
-    uint64_t marks[ROWS / 8] = {0}, any = 0;
-    memset(worths, 0, ROWS * sizeof *worths);
-    for (size_t plane = 0; plane < r->planes; plane++) {
-        memcpy(marks, r->best + plane * r->photos + row, count);
-        for (size_t i = 0; i < ROWS / 8; i++) any |= marks[i];
-        for (size_t i = 0; any && i < count; i++) worths[i] += r->worths[256 * plane + ((uint8_t *)marks)[i]];
+/* Return the next row from `row` on that has a mark, or the end. */
+static size_t next_marked(const WordRanking *r, size_t row) {
+    for (; row + 8 <= r->end; row += 8) {
+        uint64_t any = 0, marks;
+        for (size_t plane = 0; plane < r->planes; plane++) {
+            memcpy(&marks, r->best + plane * r->photos + row, 8);
+            any |= marks;
+        }
+        if (any) return row + (size_t)__builtin_ctzll(any) / 8;
     }
-    return any != 0;
+    return row < r->end ? row : r->end;
+}
+
+/* Return what the words of a row are worth, or with `row` the end, what they may at most be. */
+static float row_worth(const WordRanking *r, size_t row) {
+    float worth = 0;
+    for (size_t plane = 0; plane < r->planes; plane++)
+        worth += r->worths[256 * plane + (row < r->end ? r->best[plane * r->photos + row] : 255)];
+    return worth;
 }
 
 BODY int passes(const WordRanking *r, size_t row) {
@@ -207,31 +215,20 @@ static void replace_least(float *heap, size_t count, float number) {
 /* Set `rows`, with room for `room`, at least k, to the rows of the k largest worths and of as many as fit that tie with
  * the least of these, ascending, and `found` to their worths. Return how many; -1 without memory. */
 int64_t mcad_words_rank(const WordRanking *r, size_t k, size_t room, uint32_t *rows, float *found) {
-    size_t blocks = (r->end - r->first) / ROWS + 1, count = 0, ties = room;
-    float *heap = calloc(k + 1 + blocks, sizeof *heap), worths[ROWS];
+    size_t count = 0, above = 0;
+    float *heap = calloc(k + 1, sizeof *heap), most = row_worth(r, r->end);
     if (!heap) return -1;
-    float *most = heap + k + 1; /* of each block */
-    for (size_t row = r->first, end; row < r->end; row = end, most++) {
-        end = row + ROWS < r->end ? row + ROWS : r->end;
-        if (!row_worths(r, row, end - row, worths)) continue;
-        for (size_t i = row; i < end; i++) {
-            if (worths[i - row] > *most) *most = worths[i - row];
-            if (worths[i - row] > heap[0] && passes(r, i)) replace_least(heap, k, worths[i - row]);
-        }
+    for (size_t row = r->first; (row = next_marked(r, row)) < r->end && heap[0] < most; row++) {
+        float worth = row_worth(r, row);
+        if (worth > heap[0] && passes(r, row)) replace_least(heap, k, worth);
     }
-    float least = heap[0];
-    for (size_t i = 0; i < k; i++) ties -= heap[i] > least;
-    most = heap + k + 1;
-    for (size_t row = r->first, end; row < r->end; row = end, most++) {
-        end = row + ROWS < r->end ? row + ROWS : r->end;
-        if (*most <= 0 || *most < least || (*most == least && !ties) || !row_worths(r, row, end - row, worths)) continue;
-        for (size_t i = row; i < end; i++) {
-            float worth = worths[i - row];
-            if (worth < least || worth <= 0 || (worth == least && !ties) || !passes(r, i)) continue;
-            ties -= worth == least;
-            rows[count] = (uint32_t)i;
-            found[count++] = worth;
-        }
+    for (size_t i = 0; i < k; i++) above += heap[i] > heap[0];
+    for (size_t row = r->first; (row = next_marked(r, row)) < r->end && count < room; row++) {
+        float worth = row_worth(r, row);
+        if (worth < heap[0] || worth <= 0 || (worth == heap[0] && count + above == room) || !passes(r, row)) continue;
+        above -= worth > heap[0];
+        rows[count] = (uint32_t)row;
+        found[count++] = worth;
     }
     free(heap);
     return (int64_t)count;

@@ -42,7 +42,7 @@ typedef struct {
     size_t postings, postings_end; /* where its rows are */
     size_t shared, size;           /* bytes that it shares with the entry before; of its term */
     unsigned source, parameter;
-    uint8_t term[MOST_TERM];
+    uint8_t term[MOST_TERM + 8]; /* eight bytes are copied at once */
 } Entry;
 
 /* Bits, least significant first; after the last one come zeros. */
@@ -65,7 +65,12 @@ BODY int has_ended(const Bits *b) {
 
 /* Read a Rice code: how often 2^parameter fits, in ones that a zero ends, then the rest. */
 BODY uint64_t read_rice(Bits *b, unsigned parameter) {
-    uint64_t quotient = 0;
+    uint64_t quotient = 0, bits = peek_bits(b);
+    unsigned few = (unsigned)__builtin_ctzll(~bits | 1 << 24);
+    if (few < 24) { /* the whole code is within the 57 bits that were read at least */
+        b->at += few + 1 + parameter;
+        return (uint64_t)few << parameter | (bits >> (few + 1) & ((1ull << parameter) - 1));
+    }
     for (;;) {
         unsigned ones = (unsigned)__builtin_ctzll(~peek_bits(b) | 1ull << 32);
         quotient += ones;

@@ -37,7 +37,7 @@ _LINE_NUMBERS, _SCALE = 8, 10_000
 _MOST_TEXT, _MOST_LINES, _MOST_PLACES = (1 << 20) - (1 << 16) - 1, 65_535, 64
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A line of text in a photo.
 
     Attributes:
@@ -52,7 +52,7 @@ class Line(msgspec.Struct, frozen=True):
     box: tuple[int, ...] = ()
 
 
-class PhotoWords(msgspec.Struct, frozen=True):
+class PhotoWords(msgspec.Struct, frozen=True, gc=False):
     """The lines that were read in a photo, the names of its place, and whether it was read."""
 
     lines: tuple[Line, ...] = ()
