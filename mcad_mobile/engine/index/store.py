@@ -402,7 +402,7 @@ class PhotoIndex:
         for live in self.segments:
             for row in live.find([path_to_bytes(path)])[1].tolist():
                 if live.words is not None:
-                    return live.words.photo(row)
+                    return live.words.photos_of([row])[0]
         return None
 
     def unread(self) -> Iterator[tuple[str, Stamp]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from mcad_mobile.engine.words.words_file import SOURCES, TERMS, PhotoWords, matc
 
 # How well a term matches: not, with a wrong letter, as the start of a word, or as a whole.
 _LIKENESS = np.array([0, 0.5, 0.7, 1], np.float32)
+_OF_MARKS = _LIKENESS[np.arange(256) >> np.arange(0, 2 * TERMS, 2)[:, None] & 3]  # [TERMS, 256]
 _MOST_TIED = 4096  # photos to compare with the query's embedding
 
 
@@ -43,7 +45,6 @@ def search_words(
             count[: len(few)] += live.words.find(few, marks)
             if len(live.deleted):
                 count -= np.count_nonzero(_of_terms(marks[live.deleted]), axis=0)
-        live.words.release()
     photos = sum(live.photos for live in segments)
     idfs = np.log((photos + 1) / (counts + 0.5)).clip(0)
     idfs.ravel()[len(terms) :] = 0
@@ -60,13 +61,13 @@ def search_words(
     best = _best(segments, found, k, None if near is None else rotate(near))
     for number, live in enumerate(segments):
         own = [(at, row) for at, row, _ in best if at == number]
-        if own and live.words is not None:
+        if live.words is not None:
             known |= zip(own, live.words.photos_of([row for _, row in own]), strict=True)
             live.words.release()
-    hits, is_like = [], matcher(terms)
+    hits, alike = [], matcher(terms)
     for number, row, worth in best:
         path = os.fsdecode(segments[number].segment.paths.at(row))
-        matches = tuple(_matches(is_like, path, known[number, row]))
+        matches = tuple(_matches(alike, path, known[number, row]))
         hits.append(WordHit(path, float(worth / most), matches))
     return hits
 
@@ -75,10 +76,6 @@ def _of_terms(marks: U8) -> U8:
     """Return how each of N photos matches each of `TERMS` terms, [N, TERMS]."""
     shifts = np.arange(0, 2 * TERMS, 2, dtype=np.uint8)
     return np.asarray(marks[:, None] >> shifts & 3, np.uint8)
-
-
-# How well marks match, [TERMS, 256].
-_OF_MARKS = _LIKENESS[_of_terms(np.arange(256, dtype=np.uint8))].T
 
 
 def _rank(
@@ -121,12 +118,16 @@ def _best(
     return [*zip(numbers[first].tolist(), rows[first].tolist(), worth[first].tolist(), strict=True)]
 
 
-def _matches(is_like: Callable[[str], bool], path: str, words: PhotoWords) -> Iterator[Match]:
+def _matches(
+    alike: Callable[[Iterable[str]], set[str]], path: str, words: PhotoWords
+) -> Iterator[Match]:
     lines: list[tuple[str, str, tuple[int, ...] | None]] = [
         *((SOURCES[0], line.text, line.box or None) for line in words.lines),
         (SOURCES[1], path, None),
         *((SOURCES[2], place, None) for place in words.places),
     ]
-    for source, text, box in lines:
-        if distinct := tuple(dict.fromkeys(filter(is_like, fold(text)))):
+    folded = [fold(text) for _, text, _ in lines]
+    matching = alike(chain(*folded))
+    for (source, text, box), terms in zip(lines, folded, strict=True):
+        if distinct := tuple(dict.fromkeys(term for term in terms if term in matching)):
             yield Match(source, distinct, text, box)

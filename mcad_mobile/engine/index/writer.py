@@ -369,7 +369,7 @@ class IndexWriter:
             elif number not in old:
                 words = PhotoWords()
             elif path in self._pending:  # it has another name
-                words = old[number][0].photo(row)
+                words = old[number][0].photos_of([row])[0]
             else:
                 old[number][1][row] = new_row
                 continue

@@ -71,7 +71,7 @@ _SIGNATURES = {  # result and arguments
     "mcad_boxes": (ctypes.c_int64, "psssp"),
     "mcad_words_find": (ctypes.c_int, "pspsp"),
     "mcad_words_rank": (ctypes.c_int64, "psspp"),
-    "mcad_word_likeness": (ctypes.c_int, "psps"),
+    "mcad_words_alike": (None, "psppsp"),
     "mcad_words_open": (ctypes.c_int, "psp"),
     "mcad_words_close": (None, "p"),
     "mcad_words_records": (ctypes.c_int64, "psppsp"),

@@ -123,6 +123,8 @@ typedef struct {
 int mcad_words_find(const uint8_t *data, size_t size, WordQuery *, size_t count, uint8_t *best);
 int64_t mcad_words_rank(const WordRanking *, size_t k, size_t room, uint32_t *rows, float *found);
 int mcad_word_likeness(const WordQuery *, size_t count, const uint8_t *term, size_t size);
+void mcad_words_alike(const WordQuery *queries, size_t count, const uint8_t *words, const uint8_t *sizes, size_t number,
+                      uint8_t *alike);
 int mcad_words_open(const uint8_t *data, size_t size, void **model);
 void mcad_words_close(void *model);
 int64_t mcad_words_records(const uint8_t *data, size_t size, const void *model, const uint32_t *rows, size_t count,

@@ -112,6 +112,13 @@ int mcad_word_likeness(const WordQuery *queries, size_t count, const uint8_t *te
     return 0;
 }
 
+/* Say in `alike` which of `number` words, one after another, of so many bytes each, match one of `count` queries. */
+void mcad_words_alike(const WordQuery *queries, size_t count, const uint8_t *words, const uint8_t *sizes, size_t number,
+                      uint8_t *alike) {
+    for (size_t i = 0; i < number; words += sizes[i++])
+        alike[i] = (uint8_t)mcad_word_likeness(queries, count, words, sizes[i]);
+}
+
 /* Raise to `value` the two bits at `shift` in `best` of the photos of an entry; count those that had none. */
 static int raise_photos(const WordsView *v, const Entry *e, uint8_t *best, unsigned shift, unsigned value, size_t *found) {
     Bits bits = {v->postings + e->postings, e->postings_end - e->postings, 0};
@@ -263,15 +270,17 @@ static int read_tokens(const uint8_t **at, const uint8_t *end, Tokens *t) {
     return bytes.failed ? -1 : 1;
 }
 
-/* Read which tokens have codes of their own after others. Return 0 if the file is damaged. */
+/* Read which tokens have codes of their own after others. Return 1; 0 if the file is damaged; -1 without memory. */
 static int read_contexts(const uint8_t *at, const uint8_t *end, Model *m) {
     uint32_t count;
     const uint8_t *p = m->parameters + PARAMETERS - 3;
     if (!read_number(&at, end, &count)) return 0;
     Bits b = {at, (size_t)(end - at), 0};
+    m->context_of = calloc(m->tokens.count + 1, sizeof *m->context_of);
+    if (!m->context_of) return -1;
     for (uint64_t token = 0; count; count--, token++) {
         token += read_rice(&b, p[0]);
-        Context c = {.token = (uint32_t)token, .first = (uint32_t)(m->next.size / 2)};
+        Context c = {.first = (uint32_t)(m->next.size / 2)};
         uint64_t codes = read_rice(&b, p[1]) + 1, next = 0, length = 1;
         if (token >= m->tokens.count || codes > m->tokens.count + 1) return 0;
         for (c.count = (uint32_t)codes; codes; codes--, next++) {
@@ -285,6 +294,7 @@ static int read_contexts(const uint8_t *at, const uint8_t *end, Model *m) {
             c.of_length[length]++;
         }
         append(&m->contexts, &c, sizeof c);
+        m->context_of[token] = (uint16_t)(m->contexts.size / sizeof c);
     }
     return 1;
 }
@@ -295,6 +305,7 @@ void words_free_model(Model *m) {
     free(m->letters.starts);
     free(m->letters.bytes);
     free(m->contexts.data);
+    free(m->context_of);
     free(m->next.data);
 }
 
@@ -335,17 +346,11 @@ static uint32_t read_code(Bits *b, const uint16_t *of_length) {
 
 /* Return the token that follows `before`; MOST_TOKENS if there is none. */
 static uint32_t read_token(Bits *b, const Model *m, uint32_t before) {
-    const Context *contexts = (const Context *)m->contexts.data;
-    size_t low = 0, high = m->contexts.size / sizeof *contexts;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (contexts[middle].token < before) low = middle + 1;
-        else high = middle;
-    }
-    if (low < m->contexts.size / sizeof *contexts && contexts[low].token == before) {
-        uint32_t code = read_code(b, contexts[low].of_length);
-        if (code >= contexts[low].count) return MOST_TOKENS;
-        uint32_t token = ((const uint16_t *)m->next.data)[contexts[low].first + code];
+    if (m->context_of[before]) {
+        const Context *c = (const Context *)m->contexts.data + m->context_of[before] - 1;
+        uint32_t code = read_code(b, c->of_length);
+        if (code >= c->count) return MOST_TOKENS;
+        uint32_t token = ((const uint16_t *)m->next.data)[c->first + code];
         if (token < m->tokens.count) return token;
     }
     return read_code(b, m->tokens.of_length);

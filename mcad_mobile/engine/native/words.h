@@ -26,10 +26,10 @@ typedef struct {
     uint8_t *bytes;
 } Tokens;
 
-/* The `count` tokens from `first` on in the model's `next` have codes of their own after this token. */
+/* The `count` tokens from `first` on in the model's `next` have codes of their own after another token. */
 typedef struct {
     uint16_t of_length[MOST_CODE + 1];
-    uint32_t token, first, count;
+    uint32_t first, count;
 } Context;
 
 typedef struct {
@@ -108,6 +108,7 @@ typedef struct {
     Tokens tokens, letters;         /* the empty token says that a word follows in letters */
     uint32_t empty;                 /* token */
     Buffer contexts, next;          /* Context; uint16, tokens.count for a token that has no code here */
+    uint16_t *context_of;           /* [tokens.count + 1]: of each token, the number of its context from 1 on, or 0 */
 } Model;
 
 /* A line's box, in steps, and the bytes of its text and a newline; 0 before the first line. */

@@ -9,8 +9,8 @@ import os
 import struct
 import weakref
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from threading import Lock
 
@@ -172,10 +172,6 @@ class WordsFile:
             raise self._damaged("its dictionary cannot be read")
         return [query.found for query in queries]
 
-    def photo(self, row: int) -> PhotoWords:
-        """Return what is known of a photo."""
-        return self.photos_of([row])[0]
-
     def photos_of(self, rows: Sequence[int]) -> list[PhotoWords]:
         """Return what is known of photos; together they take hardly longer than one."""
         library, out = load_kernel().library, ctypes.c_void_p()
@@ -225,16 +221,19 @@ class WordsFile:
         )
 
 
-def matcher(terms: Sequence[str]) -> Callable[[str], bool]:
-    """Return what says whether a word matches one of a query's terms."""
+def matcher(terms: Sequence[str]) -> Callable[[Iterable[str]], set[str]]:
+    """Return what returns those of some folded words that match one of a query's terms."""
     library, queries = load_kernel().library, _queries(terms)
 
-    @cache
-    def is_like(word: str) -> bool:
-        raw = word.encode("utf-8", "replace")
-        return bool(library.mcad_word_likeness(queries, len(queries), raw, len(raw)))
+    def alike(words: Iterable[str]) -> set[str]:
+        distinct = [*set(words)]
+        raw = [word.encode("utf-8", "replace") for word in distinct]
+        given = (b"".join(raw), bytes(map(len, raw)), len(raw))
+        flags = ctypes.create_string_buffer(len(raw))
+        library.mcad_words_alike(queries, len(queries), *given, flags)
+        return {*compress(distinct, flags.raw)}
 
-    return is_like
+    return alike
 
 
 def _queries(terms: Sequence[str], source: str | None = None) -> ctypes.Array[WordQuery]:
