@@ -45,6 +45,7 @@ def search_words(
             count[: len(few)] += live.words.find(few, marks)
             if len(live.deleted):
                 count -= np.count_nonzero(_of_terms(marks[live.deleted]), axis=0)
+        live.words.release()
     photos = sum(live.photos for live in segments)
     idfs = np.log((photos + 1) / (counts + 0.5)).clip(0)
     idfs.ravel()[len(terms) :] = 0
