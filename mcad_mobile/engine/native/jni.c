@@ -27,6 +27,8 @@ enum {
     SET_INTS = 211,
     SET_LONGS = 212,
     SET_FLOATS = 213,
+    PIN = 222,
+    UNPIN = 223,
     SET_DOUBLES = 214,
     BUFFER_ADDRESS = 230,
     BUFFER_CAPACITY = 231,
@@ -798,20 +800,33 @@ static WordQuery *queries_of(Call *c, Object array, size_t *count) {
     return queries;
 }
 
+/* The bytes of an array, where they are, until they are unpinned: no call of JNI may be made before. */
+static uint8_t *pin(Call *c, Object array) {
+    uint8_t *bytes = c->failed ? NULL : CALL(c->env, PIN, void *(*)(Env, Object, uint8_t *))(c->env, array, NULL);
+    if (!bytes) no_memory(c);
+    return bytes;
+}
+
+static void unpin(Call *c, Object array, uint8_t *bytes) {
+    if (bytes) CALL(c->env, UNPIN, void (*)(Env, Object, void *, int32_t))(c->env, array, bytes, 0);
+}
+
 EXPORT uint8_t Java_io_github_mcadmobile_engine_index_Kernel_findWords(
-    Env env, Object class, Object map, Object queries, Object best, Object counts) {
+    Env env, Object class, Object map, Object queries, Object best, int32_t group, Object counts) {
     Call c = {env, 0, NULL};
     (void)class;
-    size_t size, count, photos = length(&c, best);
+    size_t size, count;
+    uint64_t photos = 0, first = 0;
     const uint8_t *data = words_of(&c, map, &size);
     WordQuery *terms = queries_of(&c, queries, &count);
     check(&c, count <= MOST_QUERIES && length(&c, counts) == count, "counts");
-    if (!c.failed) check(&c, get_32(data + PHOTOS_AT) == photos, "best");
-    uint8_t *marks = take(&c, photos + 1, 1);
-    int failed = c.failed || mcad_words_find(data, size, terms, count, marks);
+    if (!c.failed) photos = get_32(data + PHOTOS_AT), first = (uint32_t)group * photos;
+    check(&c, best && length(&c, best) >= first + photos, "best");
+    uint8_t *marks = pin(&c, best);
+    int failed = !marks || mcad_words_find(data, size, terms, count, marks + first);
+    unpin(&c, best, marks);
     int32_t found[MOST_QUERIES] = {0};
     for (size_t i = 0; !failed && i < count; i++) found[i] = (int32_t)terms[i].found;
-    set(&c, best, SET_BYTES, photos, marks);
     set(&c, counts, SET_INTS, count, found);
     release(&c, data, size);
     finish(&c);
@@ -833,28 +848,24 @@ EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_rankWords(
     Env env, Object class, Object marks, Object worths, Object allowed, int32_t k, Object rows, Object found) {
     Call c = {env, 0, NULL};
     (void)class;
-    size_t groups = length(&c, marks), room = length(&c, rows);
+    size_t groups = length(&c, worths) / 256, room = length(&c, rows);
     int64_t count = 0;
     check(&c, k > 0 && (size_t)k <= room, "k");
     check(&c, length(&c, found) == room, "found");
-    Object first = groups && !c.failed ? at(&c, marks, 0) : NULL;
-    size_t photos = length(&c, first);
-    uint8_t *planes = take(&c, groups * photos + 1, 1);
-    for (size_t i = 0; i < groups && !c.failed; i++) {
-        Object plane = at(&c, marks, i);
-        const uint8_t *given = numbers(&c, plane, BYTES, 1, photos, "marks");
-        if (given) memcpy(planes + i * photos, given, photos);
-        forget(&c, plane);
-    }
-    WordRanking r = {.best = planes, .planes = groups, .photos = photos, .end = photos};
+    check(&c, marks && (groups ? length(&c, marks) % groups == 0 : !length(&c, marks)), "marks");
+    WordRanking r = {.planes = groups};
     r.worths = numbers(&c, worths, FLOATS, sizeof *r.worths, 256 * groups, "worths");
-    if (allowed && !c.failed) r.allowed = buffer(&c, allowed, bit_bytes(photos), "allowed");
+    if (groups) r.end = r.photos = length(&c, marks) / groups;
+    if (allowed && !c.failed) r.allowed = buffer(&c, allowed, bit_bytes(r.photos), "allowed");
     uint32_t *best = take(&c, room + 1, sizeof *best);
     float *worth = take(&c, room + 1, sizeof *worth);
-    if (!c.failed && (count = mcad_words_rank(&r, (size_t)k, room, best, worth)) < 0) no_memory(&c);
+    uint8_t *pinned = pin(&c, marks);
+    r.best = pinned;
+    if (pinned) count = mcad_words_rank(&r, (size_t)k, room, best, worth);
+    unpin(&c, marks, pinned);
+    if (count < 0) no_memory(&c);
     set(&c, rows, SET_INTS, room, best);
     set(&c, found, SET_FLOATS, room, worth);
-    forget(&c, first);
     finish(&c);
     return (int32_t)count;
 }

@@ -54,6 +54,8 @@ FUNCTIONS = {
     "DELETE_LOCAL": "DeleteLocalRef",
     "ARRAY_LENGTH": "GetArrayLength",
     "OBJECT_AT": "GetObjectArrayElement",
+    "PIN": "GetPrimitiveArrayCritical",
+    "UNPIN": "ReleasePrimitiveArrayCritical",
     "BUFFER_ADDRESS": "GetDirectBufferAddress",
     "BUFFER_CAPACITY": "GetDirectBufferCapacity",
 }

@@ -130,10 +130,10 @@ final class Kernel {
     static native byte[] words(ByteBuffer map, long model, int[] rows);
 
     /**
-     * Mark in {@code best} [photos] how photos match each of at most four {@link WordsFile#queries}, in two bits for
-     * each, and count them; false if the file is damaged.
+     * Mark in a group of {@code marks} [groups][photos] how photos match each of at most four {@link WordsFile#queries},
+     * in two bits for each, and count them; false if the file is damaged.
      */
-    static native boolean findWords(ByteBuffer map, byte[] queries, byte[] best, int[] counts);
+    static native boolean findWords(ByteBuffer map, byte[] queries, byte[] marks, int group, int[] counts);
 
     /** Whether a word matches one of some {@link WordsFile#queries}. */
     static native boolean isLike(byte[] queries, byte[] word);
@@ -143,10 +143,10 @@ final class Kernel {
      * tie with the least of these, and what they are worth; how many.
      *
      * @param marks [groups][photos] from {@link #findWords}
-     * @param worths [groups][256]: what marks are worth
+     * @param worths [groups][256]: what marks are worth, the first 0, the last the most
      * @param allowed one bit per row; null: all
      */
-    static native int rankWords(byte[][] marks, float[] worths, ByteBuffer allowed, int k, int[] rows, float[] found);
+    static native int rankWords(byte[] marks, float[] worths, ByteBuffer allowed, int k, int[] rows, float[] found);
 
     /**
      * A file of the words of {@code photos} photos, without its checksum: records of {@code rows}, and photos of older

@@ -38,7 +38,7 @@ public final class PassingRows {
             for (String term : place) {
                 byte[] found = new byte[ofRows.length];
                 if (segments.get(s).words() != null) {
-                    segments.get(s).words().find(List.of(term), WordsFile.PLACE, found);
+                    segments.get(s).words().find(List.of(term), WordsFile.PLACE, found, 0);
                 }
                 for (int row = rows.nextSetBit(0); row >= 0; row = rows.nextSetBit(row + 1)) {
                     rows.set(row, found[row] != 0);

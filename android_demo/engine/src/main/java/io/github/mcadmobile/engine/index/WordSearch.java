@@ -28,8 +28,8 @@ final class WordSearch {
     private final List<String> terms;
     private final byte[] queries;
     private final int groups;
-    /** How the photos of each segment match each group of terms, in two bits for each term. */
-    private final byte[][][] marks;
+    /** Of each segment, [groups][photos]: how photos match each group of terms, in two bits for each term. */
+    private final byte[][] marks;
     private final Map<String, Boolean> isLike = new HashMap<>();
 
     private record Found(int segment, int row, float worth, float cosine) {}
@@ -40,7 +40,7 @@ final class WordSearch {
         terms = Ranking.termsToFind(query);
         queries = WordsFile.queries(terms, WordsFile.ANY_SOURCE);
         groups = (terms.size() + WordsFile.TERMS - 1) / WordsFile.TERMS;
-        marks = new byte[segments.size()][groups][];
+        marks = new byte[segments.size()][];
     }
 
     /**
@@ -91,16 +91,16 @@ final class WordSearch {
         int[] counts = new int[groups * WordsFile.TERMS];
         for (int s = 0; s < marks.length; s++) {
             LiveSegment live = segments.get(s);
-            for (int group = 0; group < groups; group++) {
-                int first = group * WordsFile.TERMS;
+            int photos = live.segment().photos;
+            marks[s] = new byte[groups * photos];
+            for (int first = 0; first < terms.size() && live.words() != null; first += WordsFile.TERMS) {
+                int group = first / WordsFile.TERMS;
                 List<String> few = terms.subList(first, Math.min(first + WordsFile.TERMS, terms.size()));
-                byte[] found = new byte[live.segment().photos];
-                marks[s][group] = found;
-                int[] all = live.words() == null ? new int[0] : live.words().find(few, WordsFile.ANY_SOURCE, found);
-                for (int term = 0; term < all.length; term++) {
-                    counts[first + term] += all[term];
+                int[] found = live.words().find(few, WordsFile.ANY_SOURCE, marks[s], group);
+                for (int term = 0; term < found.length; term++) {
+                    counts[first + term] += found[term];
                     for (int row : live.deleted()) {
-                        counts[first + term] -= (found[row] >> 2 * term & 3) == 0 ? 0 : 1;
+                        counts[first + term] -= (marks[s][group * photos + row] >> 2 * term & 3) == 0 ? 0 : 1;
                     }
                 }
             }

@@ -93,13 +93,13 @@ final class WordsFile implements Closeable {
     }
 
     /**
-     * Find at most {@link #TERMS} terms in {@code sources}; in one source, only as wholes. Sets {@code best} [photos],
-     * zeros, to how each photo matches them, in two bits for each; how many photos do.
+     * Find at most {@link #TERMS} terms in {@code sources}; in one source, only as wholes. Sets a group of
+     * {@code marks} [groups][photos], zeros, to how each photo matches them, in two bits for each; how many photos do.
      */
-    int[] find(List<String> terms, int sources, byte[] best) throws IOException {
+    int[] find(List<String> terms, int sources, byte[] marks, int group) throws IOException {
         file.checkSize();
         int[] counts = new int[terms.size()];
-        if (!Kernel.findWords(map, queries(terms, sources), best, counts)) {
+        if (!Kernel.findWords(map, queries(terms, sources), marks, group, counts)) {
             throw file.damaged("its dictionary cannot be read");
         }
         return counts;
