@@ -91,8 +91,8 @@ def run(
     if path.exists():
         stored = json.loads(path.read_text("utf-8"))
         # A field that recipes have gained since changes nothing by default.
-        before_now = stored["recipe"].items()
-        same = all(as_stored.get(name, value) == value for name, value in before_now)
+        used = _used(as_stored)
+        same = all(used.get(name, value) == value for name, value in _used(stored["recipe"]).items())
         same = same and stored["extra"] == inputs["extra"]
         if same and ("things" in stored or not with_things):
             return
@@ -233,10 +233,20 @@ _KEYS = ("t2i_r1", "t2i_r5", "t2i_r10", "i2t_r1", "i2t_r5", "i2t_r10", "mean_rec
 
 def _but_for_seeds(run: dict[str, Any]) -> dict[str, Any]:
     """A field that is off counts as absent, since recipes gained some after the first runs."""
-    recipe = {name: value for name, value in run["recipe"].items() if value and name != "seed"}
+    used = _used(run["recipe"])
+    recipe = {name: value for name, value in used.items() if value and name != "seed"}
     if "teachers" in recipe:
         recipe["teachers"] = {**recipe["teachers"], "seed": None}
     return {"recipe": recipe, "extra": run["extra"]}
+
+
+def _used(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what says how a single-stream teacher is trained, if none teaches."""
+    if "teachers" not in recipe or recipe["teaching"] == "mcad":
+        return recipe
+    teachers = recipe["teachers"].items()
+    kept = {name: value for name, value in teachers if not name.startswith("single_")}
+    return {**recipe, "teachers": kept}
 
 
 def _named(seven: np.ndarray[Any, Any]) -> dict[str, float]:

@@ -123,8 +123,9 @@ class StudentRecipe(Recipe, frozen=True):
         raw = read_file(path, DataError, hint)
         where = f"{path} is not a recipe: it"
         changes = decode(raw, dict[str, Any], where, DataError, hint)
-        for part, gone in ((changes, "projection"), (changes.get("teachers", {}), "single_lr")):
-            part.pop(gone, None)  # recipes of before have them
+        for part, gone in ((changes, "projection"), (changes.get("teachers"), "single_lr")):
+            if isinstance(part, dict):
+                part.pop(gone, None)  # recipes of before have them
         found = convert(changes, StudentRecipe, where, DataError, hint)
         if start is None:
             return found

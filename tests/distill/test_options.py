@@ -78,6 +78,13 @@ def test_a_warm_up_is_a_share_of_the_steps(kind, tmp_path):
         kind.load(tmp_path / "recipe.json")
 
 
+@pytest.mark.parametrize("teachers", ["null", "[]", '"dual"', "3"])
+def test_a_recipes_teachers_are_an_object(teachers, tmp_path):
+    (tmp_path / "recipe.json").write_text(f'{{"teachers": {teachers}}}')
+    with pytest.raises(DataError, match="teachers"):
+        StudentRecipe.load(tmp_path / "recipe.json")
+
+
 def test_a_text_towers_recipe_that_cannot_be_read_names_the_page_that_lists_its_keys(tmp_path):
     (tmp_path / "recipe.json").write_text('{"epochs": 2}')
     with pytest.raises(DataError, match=r"recipe\.json is not a recipe(?s:.)*docs/data\.md"):
