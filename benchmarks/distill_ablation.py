@@ -92,7 +92,9 @@ def run(
         stored = json.loads(path.read_text("utf-8"))
         # A field that recipes have gained since changes nothing by default.
         used = _used(as_stored)
-        same = all(used.get(name, value) == value for name, value in _used(stored["recipe"]).items())
+        same = all(
+            used.get(name, value) == value for name, value in _used(stored["recipe"]).items()
+        )
         same = same and stored["extra"] == inputs["extra"]
         if same and ("things" in stored or not with_things):
             return

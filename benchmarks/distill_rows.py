@@ -26,6 +26,7 @@ from mcad_mobile.students.mcad import McadStudent
 RERANKED = 32
 Teacher = Literal["dual", "single"]
 BOTH = ("photos", "captions")
+_SHORT = {"classifier": 0.0, "epochs": 10}
 # With these, each class and kind is named as often as in the default, and counts as much.
 _NO_WORDS = {"words": 0.0, "names": 448, "called": 12.5}
 
@@ -89,6 +90,24 @@ ROWS = (
         "with-single",
         "the default with the single-stream teacher, too (MCAD)",
         changes={"teaching": "mcad"},
+    ),
+    Row(
+        "short",
+        "a short run on captions alone, with dual-stream teachers",
+        changes=_SHORT,
+        extra=(),
+    ),
+    Row(
+        "short-mcad",
+        "the short run with the single-stream teacher, too (MCAD)",
+        changes={**_SHORT, "teaching": "mcad"},
+        extra=(),
+    ),
+    Row(
+        "short-ranking",
+        "the short run with the order of candidates by both teachers",
+        changes={**_SHORT, "teaching": "mcad", "ranking": 1.0},
+        extra=(),
     ),
 )
 

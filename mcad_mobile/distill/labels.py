@@ -94,6 +94,7 @@ class JointLabels:
     image: Tensor  # [I, D] float32 of unit length
     text: Tensor  # [T, D] float32 of unit length
     similarity: Tensor  # [I, T] float32
+    order: Tensor | None = None  # [I, T] float32, the candidates' scores; -inf for other pairs
 
 
 def candidates(image: Tensor, text: Tensor, k: int) -> Tensor:
@@ -172,7 +173,8 @@ class SingleLabels:
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels by all teachers; `single` and `fusion` are None for teaching "dual"."""
+    """Labels by all teachers; `single` and `fusion` are None for teaching "dual", and `fusion` for
+    teaching by ranking."""
 
     dual: DualLabels
     candidates: int  # per photo, and per caption
@@ -197,9 +199,15 @@ class Labels:
 
     @torch.no_grad()
     def of(self, batch: Batch) -> JointLabels:
-        if self.fusion is None:
+        if self.single is None:
             image, text = self.dual.of(batch)
             return JointLabels(image, text, image @ text.T)
+        if self.fusion is None:
+            image, text, mask, fused = self.score_candidates(batch)
+            similarity = image @ text.T
+            order = torch.full_like(similarity, -torch.inf)
+            order[mask] = similarity[mask] + fused.scores / 2
+            return JointLabels(image, text, similarity, order)
         joint: JointLabels = self.fusion(*self.score_candidates(batch))
         return joint
 

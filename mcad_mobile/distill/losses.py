@@ -72,6 +72,25 @@ def distribution_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return (_row_divergence(student, teacher).mean() + columns.mean()) / 2
 
 
+def ranking_loss(student: Tensor, order: Tensor) -> Tensor:
+    """Put candidates into the teachers' order, in both directions, without their scores (ListMLE,
+    Xia et al., ICML 2008, as partial ranking in arXiv 2407.07479). `order` [I, T] is -inf for pairs
+    that are no candidates; row i's are sorted by it, and k runs over them:
+      L = 1/2 [ mean_ik (log sum_{l >= k} exp s_il - s_ik) + the same of columns ]
+    """
+    return (_row_ranking(student, order) + _row_ranking(student.T, order.T)) / 2
+
+
+def _row_ranking(student: Tensor, order: Tensor) -> Tensor:
+    """The first half of ranking_loss -> []."""
+    number = int((order > -torch.inf).sum(1).max())
+    scores, places = order.topk(number, 1)
+    there = scores > -torch.inf
+    sorted_ = student.gather(1, places).masked_fill(~there, -1e4)
+    below = sorted_.flip(1).logcumsumexp(1).flip(1)
+    return (below - sorted_)[there].mean()
+
+
 def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared distance of unit vectors [B, D], which is 2 - 2 cosine (MCAD's feature
     distillation): L = 1/B sum_i ||s_i - t_i||^2."""

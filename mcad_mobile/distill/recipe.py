@@ -90,6 +90,8 @@ class StudentRecipe(Recipe, frozen=True):
     fusion_epochs: Size = 1  # passes that train the fusion
     # Five times this rate tells more pairs apart, but with features that no student can learn.
     fusion_lr: Positive = 2e-4  # learning rate of the fusion
+    # With it, mcad teaches the dual-stream teachers' labels and in which order candidates come.
+    ranking: NotNegative = 0.0  # weight of the ranking loss
     head_lr: Positive = 3e-3  # of new layers; 0.0005 for another --student
     tuned_lr: Positive = 3e-4  # of published weights; 0.00003 for another --student
     # Of our student's image trunk. At tuned_lr it forgets classes that the photos do not show.

@@ -40,6 +40,7 @@ from mcad_mobile.distill.losses import (
     contrastive_loss,
     distribution_loss,
     feature_loss,
+    ranking_loss,
 )
 from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import StudentRecipe, fit_batches
@@ -328,6 +329,10 @@ def teacher_losses(
         logits = embeddings["soft_scale"] * image @ text.T
         teacher = labels.similarity.to(logits.device) / recipe.temperature
         parts["distribution"] = recipe.distribution * distribution_loss(logits, teacher)
+    if labels.order is not None:
+        logits = embeddings["soft_scale"] * image @ text.T
+        order = labels.order.to(logits.device)
+        parts["ranking"] = recipe.ranking * ranking_loss(logits, order)
     if recipe.feature:
         feature = feature_loss(image, embeddings["image_target"])
         feature = feature + feature_loss(text, embeddings["text_target"])

@@ -270,4 +270,6 @@ def _label_by_teachers(
     if not single.cosines:
         sampler = replace(training.sampler(recipe.batch, recipe.seed), views=views)
         labels = labels.calibrated(sampler)
+    if recipe.ranking:
+        return labels
     return replace(labels, fusion=train_fusion(training, labels, recipe))
