@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mcad_mobile.base.documents import read_text
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.arrays import Rows
@@ -115,11 +116,8 @@ def load_extra(photo_folders: list[Path], caption_files: list[Path]) -> Extra:
 
 def read_lines(path: Path, kind: type[McadError], hint: str) -> list[str]:
     """Read the lines of a UTF-8 file. Raises `kind` if that fails or a line is empty."""
-    try:
-        # splitlines() would also split at form feeds and Unicode separators.
-        lines = path.read_text("utf-8-sig").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise kind(f"{path} cannot be read: {error}.", hint) from error
+    # splitlines() would also split at form feeds and Unicode separators.
+    lines = read_text(path, kind, hint).removesuffix("\n").split("\n")
     lines = [line.strip() for line in lines]
     if "" in lines:
         raise kind(f"{path} has no text in line {lines.index('') + 1}.", hint)
