@@ -14,6 +14,8 @@ from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_s
 from mcad_mobile.engine.native import LIBRARY
 
 HEAP_MIB = 64
+# What C allocates and frees goes back to the system, to be counted when it comes again.
+FREED_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 ONNXRUNTIME_JVM = Download(
     f"onnxruntime-{ONNXRUNTIME_AAR.version}.jar",
@@ -36,7 +38,9 @@ def jvm_libraries() -> list[Path]:
     return [fetch(ONNXRUNTIME_JVM), fetch(JSON_JVM)]
 
 
-def run_java(main: str, arguments: Sequence[object], work: Path, *options: str) -> dict[str, Any]:
+def run_java(
+    main: str, arguments: Sequence[object], work: Path, *options: str, **environment: str
+) -> dict[str, Any]:
     """Run a class of android_demo/desktop, which prints JSON. `work` keeps what is compiled."""
     jars, classes = jvm_libraries(), work / "classes"
     if not classes.exists():
@@ -44,8 +48,7 @@ def run_java(main: str, arguments: Sequence[object], work: Path, *options: str) 
     command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", *options]
     command += [f"-Dmcad.search.library={LIBRARY}", "-cp", ":".join(map(str, [classes, *jars]))]
     command += [f"io.github.mcadmobile.desktop.{main}", *map(str, arguments)]
-    # What C allocates and frees goes back to the system, to be counted when it comes again.
-    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    env = {**os.environ, **environment}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=1800, check=True, env=env
     )

@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.arm import arm_table, count_arm
 from benchmarks.blends import blended_index
 from benchmarks.index import load_embeddings, machine
-from benchmarks.jvm import HEAP_MIB, run_java
+from benchmarks.jvm import FREED_AT_ONCE, HEAP_MIB, run_java
 from benchmarks.main_job import source
 from mcad_mobile.bench.document import percentiles
 from mcad_mobile.engine.index import PhotoIndex
@@ -96,7 +96,8 @@ def main() -> None:
         queries.astype("<f4").tofile(asked)
         java, python = [], []
         for _ in range(ROUNDS):
-            java.append(run_java("SearchBenchmark", [at, asked, WARM_UP, len(queries), K], work))
+            given = [at, asked, WARM_UP, len(queries), K]
+            java.append(run_java("SearchBenchmark", given, work, **FREED_AT_ONCE))
             python.append(run_python(index, queries))
         if [run["found"] for run in java] != [run["found"] for run in python]:
             raise SystemExit("Java and Python found other photos.")

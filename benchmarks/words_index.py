@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.jvm import run_java
+from benchmarks.jvm import FREED_AT_ONCE, run_java
 from benchmarks.main_job import provenance, store
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.engine.index import PhotoIndex
@@ -103,7 +103,9 @@ def main() -> None:
             done = subprocess.run(command, stdout=subprocess.PIPE, timeout=600, check=True)
             found.append(json.loads(done.stdout))
             asked = ["search", f"{folder}/index", *QUERIES]
-            found[-1]["java"] = run_java("WordsBenchmark", asked, Path(folder), *ON_JVM)
+            found[-1]["java"] = run_java(
+                "WordsBenchmark", asked, Path(folder), *ON_JVM, **FREED_AT_ONCE
+            )
     store({**provenance(tool_versions(("numpy",))), "sizes": found}, RESULT)
     print(json.dumps(found, indent=2))
 
