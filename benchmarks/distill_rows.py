@@ -38,10 +38,11 @@ class Row:
     teacher: Teacher | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     extra: tuple[str, ...] = BOTH  # unpaired data
+    own_teachers: bool = True  # for each seed
 
     def recipe(self, base: StudentRecipe, seed: int) -> StudentRecipe:
         """Return the recipe of this row for a seed; `base` is the default recipe."""
-        teachers = replace(base.teachers, seed=seed)
+        teachers = replace(base.teachers, seed=seed) if self.own_teachers else base.teachers
         return replace(base, seed=seed, teachers=teachers, **self.changes)
 
 
@@ -96,18 +97,21 @@ ROWS = (
         "a short run on captions alone, with dual-stream teachers",
         changes=_SHORT,
         extra=(),
+        own_teachers=False,
     ),
     Row(
         "short-mcad",
         "the short run with the single-stream teacher, too (MCAD)",
         changes={**_SHORT, "teaching": "mcad"},
         extra=(),
+        own_teachers=False,
     ),
     Row(
         "short-ranking",
         "the short run with the order of candidates by both teachers",
         changes={**_SHORT, "teaching": "mcad", "ranking": 1.0},
         extra=(),
+        own_teachers=False,
     ),
 )
 
