@@ -24,7 +24,7 @@ def figures(root: Path) -> dict[str, tuple[int, int]]:
         "files of Python in mcad_mobile": (len(package), 239),
         "lines of Python in tests": (_lines(tests), 59_814),
         "lines of Java in android_demo": (_lines(_files(root / "android_demo", "java")), 20_946),
-        "lines in benchmarks": (_lines(_files(root / "benchmarks", "py", "c")), 4_920),
+        "lines in benchmarks": (_lines(_files(root / "benchmarks", "py", "c")), 4_940),
         "lines in scripts": (_lines(_files(root / "scripts", "py", "sh")), 1_278),
         "calls of monkeypatch.setattr in tests": (replaced, 200),
         "words in hand-written docs": (_words(pages), 18_915),

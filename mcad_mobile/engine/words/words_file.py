@@ -141,6 +141,7 @@ class WordsFile:
         self._data = np.frombuffer(self._map, np.uint8)
         self._read = self._data[_HEAD.size :][:bits]
         self._model, self._lock = ctypes.c_void_p(), Lock()
+        self.release()
 
     def verify(self) -> None:
         """Compare the file with its checksum. PhotoIndexError if it is damaged."""
