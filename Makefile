@@ -1,7 +1,7 @@
 # make demo    the main job, end to end, on real photos (PHOTOS=DIR for yours)
 # make test-fast  tests that need neither torch nor a JVM, in about a minute
 # make test    all tests but the slow ones (TESTS_AT_ONCE=N processes);  make test-slow  the slow ones
-# make check   format, lint, types, layers, limits, workflows, pages;  make fix   formats and sorts;  make docs   writes generated pages
+# make check   format, lint, types, layers, workflows, pages;  make fix   formats and sorts;  make docs   writes generated pages
 # make screens draws the screens of the app into build/screens, and three of them for its page
 # make lock    resolves constraints.txt anew: the releases that all of these install (CONSTRAINTS= installs the newest)
 # make oldest  resolves oldest.txt: the oldest releases that pyproject.toml allows (make test CONSTRAINTS=oldest.txt)
@@ -42,7 +42,6 @@ check: .venv/installed-everything
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m scripts.check_limits
 	$(BIN)/python -m benchmarks.results_check
 	$(BIN)/python -m scripts.make_docs --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

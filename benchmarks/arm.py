@@ -13,10 +13,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.index import PhotoIndex, search
-from mcad_mobile.engine.index.codes import rotate, split_query
-from mcad_mobile.engine.index.filters import RowFilter
-from mcad_mobile.engine.native import LIBRARY, TuningLimits, load_kernel
+from mcad_mobile.engine.index import TuningLimits
+from mcad_mobile.engine.native import LIBRARY
+from tests.support.index_oracle import (
+    Task,
+    candidates,
+    places_to_scan,
+    quantize,
+    read_index,
+    rescore,
+    rotate,
+    split_query,
+)
 
 SCAN, RESCORE = 1, 2
 HERE = Path(__file__).parent
@@ -44,7 +52,7 @@ def whole(*numbers: int) -> bytes:
 def scan_input(
     columns: Array, query: Array, spans: Sequence[range], wanted: int, allowed: Array | None = None
 ) -> bytes:
-    """Return the arguments of `Kernel.nearest` in the driver's format."""
+    """Return the arguments of `mcad_scan` in the driver's format."""
     most = min(wanted, sum(map(len, spans)))
     ends = [number for span in spans for number in (span.start, span.stop)]
     head = whole(*columns.shape, len(spans), most, allowed is not None)
@@ -63,7 +71,7 @@ def rescore_input(
     k: int,
     factors: tuple[float, float, float],
 ) -> bytes:
-    """Return a segment for `Kernel.rescore` with all its records [N, R] in the driver's format;
+    """Return a segment for `mcad_rescore` with all its records [N, R] in the driver's format;
     `factors` are the projection step, the step and how much may be missed per result."""
     count = at_least if distances is None else len(rows)
     head = whole(len(residual), len(columns), len(records), count, at_least, k)
@@ -96,55 +104,57 @@ def instructions(driver: Path, case: tuple[int, bytes], level: int, folder: Path
     return (counts[1] - counts[0]) / 2
 
 
-def count_arm(index: PhotoIndex, query: Array, k: int, work: Path) -> dict[str, Any]:
+def count_arm(directory: Path, query: Array, k: int, work: Path) -> dict[str, Any]:
     """Count the instructions of a real search per scanned and per re-scored photo, by level."""
-    live = max(index.segments, key=lambda segment: segment.photos)
-    segment, kernel, rotated = live.segment, load_kernel(), rotate(query)
-    filtered = live.filtered(RowFilter(), kernel)
-    words, _ = kernel.quantize(segment.bit_weights, rotated)
-    spans = search.places_to_scan(live, filtered, rotated, k, kernel)
-    bits = words.shape[1] if live.prescan is None else live.prescan.bits // 64
-    columns = np.concatenate([segment.columns[:bits, s.start : s.stop] for s in spans], axis=1)
-    scanned, wanted = columns.shape[1], live.candidates.of(filtered.count, k)
-    asked = np.ascontiguousarray(words[:, :bits])
-    scan = scan_input(np.ascontiguousarray(columns), asked, [range(scanned)], wanted)
-    candidates = search.scan(live, filtered, rotated, k, kernel)
-    parts = split_query(rotated, segment.axis)
-    ((places, _),) = search.rescore([segment], [parts], [candidates], k, kernel, TuningLimits())
-    offsets = segment.parts["records"].offset + places * segment.record_size
-    raw = segment.opened.read_each(offsets.tolist(), segment.record_size)
-    records = np.frombuffer(raw, np.uint8).reshape(len(places), -1)
-    factors = (parts.projection_step, 0.0, 0.0)
-    rescore = rescore_input(
-        np.ascontiguousarray(segment.columns[:, places]),
+    segment, rotated = max(read_index(directory), key=lambda s: s.photos), rotate(query)
+    everything = np.flatnonzero(segment.is_live[segment.rows])
+    words, _ = quantize(segment.bit_weights, rotated)
+    prescan = segment.entry["prescan"]
+    bits = prescan["bits"] // 64 if prescan else words.shape[1]
+    places = everything[places_to_scan(segment, rotated, k, everything)]
+    kept, distances, step = candidates(segment, rotated, k, everything)
+    scan = scan_input(
+        np.ascontiguousarray(segment.columns[:bits, places]),
+        np.ascontiguousarray(words[:, :bits]),
+        [range(len(places))],
+        len(kept),
+    )
+    cosines = segment.cosines(rotated)[everything[kept]]
+    task = Task(cosines, distances, step, segment.photos)
+    (is_scored,) = rescore([task], k, TuningLimits())
+    scored, scanned = everything[kept][is_scored], len(places)
+    residual, projection_step = split_query(rotated, segment.axis)
+    records = segment.part("records", "u1").reshape(segment.photos, -1)[scored]
+    again = rescore_input(
+        np.ascontiguousarray(segment.columns[:, scored]),
         records,
-        parts.residual,
-        np.arange(len(places)),
+        residual,
+        np.arange(len(scored)),
         None,
-        at_least=len(places),
+        at_least=len(scored),
         k=k,
-        factors=factors,
+        factors=(projection_step, 0.0, 0.0),
     )
     driver = compile_driver(work)
     per_photo = {
         name: [instructions(driver, case, level, work) / count for level in range(len(LEVELS))]
         for name, case, count in (
             ("scan", (SCAN, scan), scanned),
-            ("rescore", (RESCORE, rescore), len(places)),
+            ("rescore", (RESCORE, again), len(scored)),
         )
     }
     counts = {name: dict(zip(LEVELS, each, strict=True)) for name, each in per_photo.items()}
     model = {
         phone: {
             level: 1e3
-            * model_s(phone, scanned * per_photo["scan"][at], per_photo["rescore"][at], len(places))
+            * model_s(phone, scanned * per_photo["scan"][at], per_photo["rescore"][at], len(scored))
             for at, level in enumerate(LEVELS)
         }
         for phone in PHONES
     }
     return {
         "scanned": scanned,
-        "scored": len(places),
+        "scored": len(scored),
         "words": bits,
         "instructions_per_photo": counts,
         "model_ms": model,

@@ -52,7 +52,7 @@ static void scan(int level, int repeats) {
 }
 
 static void rescore(int level, int repeats) {
-    Segment s = {.dim = (size_t)whole()};
+    Candidates s = {.dim = (size_t)whole()};
     s.words = (size_t)whole();
     s.stride = (size_t)whole();
     s.count = (size_t)whole();

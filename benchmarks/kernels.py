@@ -101,7 +101,7 @@ def main() -> None:
             python.append(run_python(index, queries))
         if [run["found"] for run in java] != [run["found"] for run in python]:
             raise SystemExit("Java and Python found other photos.")
-        arm = count_arm(index, queries[0], K, work)
+        arm = count_arm(at, queries[0], K, work)
     document = {
         "schema": "mcad-kernels/1",
         "date": time.strftime("%Y-%m-%d"),

@@ -29,7 +29,7 @@ from benchmarks.jvm import FREED_AT_ONCE, run_java
 from benchmarks.main_job import provenance, store
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.words.words_file import Line, PhotoWords
+from mcad_mobile.engine.words.photo_words import Line, PhotoWords
 from tests.support.index_embeddings import create, photos_and_queries
 
 RESULT = Path(__file__).parent / "results" / "words_index.json"

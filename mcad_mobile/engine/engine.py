@@ -17,17 +17,17 @@ from mcad_mobile.base.files import is_address, real_path
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.bundle import Bundle, TowerName
+from mcad_mobile.engine.deterministic import dot
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.deterministic import dot
 from mcad_mobile.engine.index.filters import ALL_ROWS, RowFilter
 from mcad_mobile.engine.index.moments import file_and_moment
 from mcad_mobile.engine.query import Part, PhotoKey, compose
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
 from mcad_mobile.engine.towers import LoadedRung, LoadedTower, choose_rung, normalize
+from mcad_mobile.engine.words.photo_words import PhotoWords
 from mcad_mobile.engine.words.places import Places
 from mcad_mobile.engine.words.ranking import Match, WordHit, gain
-from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError, Remedy
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mcad_mobile.engine.arrays import F32
-from mcad_mobile.engine.index.deterministic import dot
+from mcad_mobile.engine.deterministic import dot
 from mcad_mobile.errors import QueryError
 
 

@@ -39,7 +39,7 @@ from mcad_mobile.engine.photos.folder import (
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.photos.video import choose_moments, key_frames, read_stamp, video_behind
 from mcad_mobile.engine.towers import LoadedRung, normalize
-from mcad_mobile.engine.words.words_file import PhotoWords
+from mcad_mobile.engine.words.photo_words import PhotoWords
 from mcad_mobile.errors import MissingExtra, PhotoError, PhotoIndexError, Remedy
 
 COMMIT_PHOTOS = 1000  # the most that a crash loses; enough for a segment

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mcad_mobile.base.locks import held_by_someone
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.index.manifest import LOCK_NAME, MANIFEST
-from mcad_mobile.engine.index.segments import NO_TIME
+from mcad_mobile.engine.index.writer import NO_TIME
 from mcad_mobile.engine.photos.dates import moment
 from mcad_mobile.errors import McadError, QueryError
 from mcad_mobile.serve.photos import FolderState, file_state, folder_state

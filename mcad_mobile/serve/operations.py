@@ -18,7 +18,7 @@ from mcad_mobile.base import VERSION
 from mcad_mobile.base.documents import decode
 from mcad_mobile.engine.index.moments import file_and_moment, may_have_moments, moment_path
 from mcad_mobile.engine.photos.thumbnails import file_jpeg
-from mcad_mobile.engine.words.words_file import PhotoWords
+from mcad_mobile.engine.words.photo_words import PhotoWords
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
 from mcad_mobile.serve.indexes import ServedIndex

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks import against as against_benchmark
 from benchmarks import cold as cold_benchmark
 from benchmarks import distill_ablation as ablation_benchmark
 from benchmarks import index as index_benchmark
@@ -29,7 +30,7 @@ HEAD = [
 
 def benchmarks_page() -> str:
     """Return the page. A benchmark without a stored result has no section."""
-    first = (main_job, peers, index, kernels, cold, words_index, words_in_photos, reading)
+    first = (main_job, peers, index, against, kernels, cold, words_index, words_in_photos, reading)
     sections = (*first, languages, serve, distill_ablation, single_stream)
     found = (section() for section in sections if is_stored(section.__name__))
     parts = [*HEAD, *(part for section in found for part in section)]
@@ -111,6 +112,20 @@ def index() -> list[str]:
         "How much the interpolated embeddings resemble the real ones:",
         index_benchmark.statistics_markdown(first["statistics"]),
         made_with(documents, first["machine"]["cpu"]),
+    ]
+
+
+def against() -> list[str]:
+    result = stored("against")[-1]
+    return [
+        "## The index before and after a change",
+        f"Commit {result['before']}, which wrote, merged and searched the index in Python, against "
+        "the core in C that replaced it. Both took turns on the same indexes, of "
+        f"{against_benchmark.QUERIES} real text queries and blends of real embeddings, on one "
+        f"thread: medians of {result['rounds']} rounds, at a load average of "
+        f"{result['device']['load_average_1m']:.1f}. Re-run: `python -m benchmarks.against`.",
+        against_benchmark.table(result),
+        footer(result),
     ]
 
 

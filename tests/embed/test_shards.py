@@ -17,6 +17,7 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import stat_stamp
 from tests.support.embedding_runs import run, run_json, same, vectors
 from tests.support.index_embeddings import stamps_of
+from tests.support.index_oracle import read_index
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -27,9 +28,9 @@ def files(index):
 def held(directory):
     """What an index holds of each photo, but when it was taken, which no shard knows."""
     with PhotoIndex.open(directory) as index:
-        (live,) = index.segments
-        numbers = live.segment.records_of(np.arange(live.segment.photos)).tolist()
-        return live.segment.axis.tolist(), index.paths(), stamps_of(index), numbers
+        (segment,) = read_index(directory)
+        axis, numbers = segment.axis.tolist(), segment.records.tolist()
+        return axis, index.paths(), stamps_of(index), numbers
 
 
 def test_shards_are_plain_parquet_with_every_photo_as_the_engine_embeds_it(bundle, photos, shards):
@@ -105,7 +106,7 @@ def test_an_index_from_shards_holds_what_that_of_the_folder_does(tmp_path, bundl
     # The folder is known by its stamps: nothing of it is embedded again.
     assert run_json("index", photos, *options, tmp_path / "from")["unchanged"] == 8
     with PhotoIndex.open(tmp_path / "from") as whole, PhotoIndex.open(tmp_path / "of") as other:
-        assert whole.segments[0].segment.times.tolist() == other.segments[0].segment.times.tolist()
+        assert whole.dates() == other.dates()
 
 
 def test_a_selection_of_keys_makes_an_index_of_these_photos_alone(tmp_path, bundle, photos, shards):

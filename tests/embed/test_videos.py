@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from mcad_mobile.embed.make_shards import Options, embed
 from mcad_mobile.embed.phone_index import Shards, index_shards
 from mcad_mobile.embed.source import Source
 from mcad_mobile.engine.engine import SearchEngine, create_index
-from mcad_mobile.engine.index.merge import segment_items
 from mcad_mobile.engine.sync import sync_folder
+from tests.support.index_embeddings import rows_in
 from tests.support.videos import make_video
 
 RED, BLUE, GREEN = (220, 20, 20), (20, 20, 220), (20, 180, 20)
@@ -34,11 +33,6 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def rows_of(index):
-    found = [path for live in index.segments for path, _, _ in segment_items(live, 0)]
-    return sorted(map(os.fsdecode, found))
-
-
 def made(bundle, source, out):
     done = embed(Source(str(source)), bundle, str(out), Options(workers=1))
     return done, Shards(str(out))
@@ -52,7 +46,7 @@ def test_shards_have_the_rows_of_an_index(bundle, folder, tmp_path):
     done, shards = made(bundle, folder, tmp_path / "out")
     (left,) = done.left_out
     assert left.key == str(folder / "broken.mp4")
-    rows = rows_of(index)
+    rows = rows_in(index)
     assert [row.rpartition("/")[2] for row in rows] == [
         "clip.mp4#t=0.000",
         "clip.mp4#t=2.000",
@@ -63,7 +57,7 @@ def test_shards_have_the_rows_of_an_index(bundle, folder, tmp_path):
     assert sorted(shards.count_rows()) == rows
     from_shards = create_index(bundle, tmp_path / "from")
     assert index_shards(shards, from_shards).added == 5
-    assert rows_of(from_shards) == rows
+    assert rows_in(from_shards) == rows
     paths = index.paths()
     assert np.allclose(from_shards.embeddings(paths), index.embeddings(paths), atol=0.02)
     assert index_shards(shards, from_shards).unchanged == 5
@@ -86,7 +80,7 @@ def test_a_video_is_embedded_again_when_it_has_changed(bundle, folder, tmp_path,
     index_shards(shards, index)
     index_shards(shards, anew := create_index(bundle, tmp_path / "anew"))
     for made_from in (index, anew):
-        rows = rows_of(made_from)
+        rows = rows_in(made_from)
         assert f"{folder}/clip.mp4#t=0.000" in rows
         assert f"{folder}/clip.mp4#t=2.000" not in rows
 

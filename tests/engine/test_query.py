@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
-from collections.abc import Iterator
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,13 @@ import pytest
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
-from mcad_mobile.engine.index import PhotoIndex, duplicates
+from mcad_mobile.engine.index import PhotoIndex, RowFilter, core
+from mcad_mobile.engine.native import address, load_kernel
 from mcad_mobile.engine.query import Part, compose
 from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError
+from tests.support.damaged_index import rewrite_manifest
 from tests.support.index_embeddings import create, names, photos_and_queries, unit
+from tests.support.index_oracle import read_index
 from tests.support.tiny_bundle import make_tiny_bundle
 
 pytestmark = pytest.mark.long
@@ -216,29 +218,25 @@ def test_pairs_just_within_the_cosine_are_found_though_their_codes_differ_by_cha
     assert len(found) >= 0.97 * 300
 
 
-@pytest.fixture
-def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pairs of codes were compared, some at a time."""
-    counts: list[int] = []
-    pairs_of_equal = duplicates.pairs_of_equal
+def compared(index: PhotoIndex) -> int:
+    """Count the pairs of codes that a search for near duplicates compares, about: it asks after
+    every 65,536 of a band whether to stop."""
+    asked, error = [0], core._Error()
 
-    def noted(keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for a, b in pairs_of_equal(keys):
-            counts.append(len(a))
-            yield a, b
+    def ask(_: object) -> int:
+        asked[0] += 1
+        return 0
 
-    monkeypatch.setattr(duplicates, "pairs_of_equal", noted)
-    return counts
+    with index._core.filtered(RowFilter()) as passing:
+        stop, groups = core._Stop(core._Asked(ask)), np.empty(passing.count, np.uint32)
+        arguments = (passing._handle, 0.97, ctypes.byref(stop), address(groups))
+        assert load_kernel().library.mcad_duplicates(*arguments, ctypes.byref(error)) == 0
+        return 65_536 * (asked[0] - passing.count // 256)
 
 
 @pytest.mark.slow
-def test_twenty_thousand_copies_are_found_without_comparing_them_all(
-    tmp_path: Path, compared: list[int]
-) -> None:
+def test_twenty_thousand_copies_are_found_without_comparing_them_all(tmp_path: Path) -> None:
     index, photos = duplicated(tmp_path)
-    index.near_duplicates()
-    before = sum(compared)
-    compared.clear()
     for part in ("a", "b"):
         with index.writer() as writer:
             writer.add(names(10_000, part), np.repeat(photos[20:21], 10_000, axis=0))
@@ -247,7 +245,7 @@ def test_twenty_thousand_copies_are_found_without_comparing_them_all(
         *names(10_000, "b"),
         "photo/000020.jpg",
     ]
-    assert sum(compared) < 2 * before + 1000
+    assert compared(index) < 1_000_000
 
 
 def test_copies_bring_the_likes_of_each_into_one_group_and_no_others(tmp_path: Path) -> None:
@@ -291,27 +289,20 @@ def test_duplicates_are_found_whatever_the_width_of_a_code(tmp_path: Path, dim: 
 
 
 def test_photos_coded_around_different_axes_are_compared(tmp_path: Path) -> None:
+    """As another writer may leave them."""
     parts = [photos_and_queries(300, 1, seed=seed)[0] for seed in (0, 1)]
     parts[1][:5] = parts[0][:5]
-    segments = []
-    for number, part in enumerate(parts):
-        index = create(tmp_path / str(number))
-        with index.writer() as writer:
-            writer.add(names(300), part)
-        segments += index.segments
-    assert abs(segments[0].segment.axis @ segments[1].segment.axis) < 0.5
-    groups = duplicates.duplicate_groups(segments, [live.live_rows() for live in segments], 0.999)
-    assert sorted(groups) == [[(0, row), (1, row)] for row in range(5)]
-
-
-def test_all_pairs_of_equal_keys_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "_PAIRS_AT_ONCE", 3)
-    keys = np.array([1, 1, 2, 5, 5, 5, 5, 5, 8, 9, 9], np.uint32)
-    batches = list(duplicates.pairs_of_equal(keys))
-    assert len(batches) > 2 and max(len(a) for a, _ in batches) == 3
-    found = [(int(i), int(j)) for a, b in batches for i, j in zip(a, b, strict=True)]
-    every = combinations(range(len(keys)), 2)
-    assert sorted(found) == [(i, j) for i, j in every if keys[i] == keys[j]]
+    for name, part in zip("ab", parts, strict=True):
+        with create(tmp_path / name).writer() as writer:
+            writer.add(names(300, name), part)
+    (a,), (b,) = read_index(tmp_path / "a"), read_index(tmp_path / "b")
+    assert abs(a.axis @ b.axis) < 0.5
+    b.file.rename(a.file.with_name("segment-00000009.mcs"))
+    second = b.entry | {"file": "segment-00000009.mcs"}
+    rewrite_manifest(tmp_path / "a", {"segments": [a.entry, second]})
+    groups = PhotoIndex.open(tmp_path / "a").near_duplicates(0.999)
+    pairs = zip(names(5, "a"), names(5, "b"), strict=True)
+    assert sorted(groups) == [[*pair] for pair in pairs]
 
 
 def test_deleted_photos_are_no_duplicates(tmp_path: Path) -> None:
@@ -375,21 +366,22 @@ def test_near_duplicates_have_the_least_cosine_that_is_asked_for(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_as_many_pairs_are_compared_as_the_photos_allow(
-    tmp_path: Path, compared: list[int]
-) -> None:
+def test_as_many_pairs_are_compared_as_the_photos_allow(tmp_path: Path) -> None:
     """Records of noise under one sign code, which no checksum need notice: all are alike."""
     index = create(tmp_path / "index", dim=256)
     with index.writer() as writer:
         writer.add(names(5000), photos_and_queries(5000, 1, dim=256)[0])
-    segment = index.segments[0].segment
+    (segment,) = read_index(tmp_path / "index")
     with segment.file.open("r+b") as file:
-        file.seek(segment.parts["columns"].offset)
-        file.write(b"\5" * segment.parts["columns"].length)
-        records = np.random.default_rng(1).bytes(segment.parts["records"].length)
+        offset, length = segment.spans["columns"]
+        file.seek(offset)
+        file.write(b"\5" * length)
+        offset, length = segment.spans["records"]
+        records = np.random.default_rng(1).bytes(length)
         noise = np.frombuffer(records, np.uint8).reshape(5000, -1).copy()
         noise[:, 256:-4] = 7
-        file.seek(segment.parts["records"].offset)
+        file.seek(offset)
         file.write(noise.tobytes())
-    PhotoIndex.open(tmp_path / "index").near_duplicates()
-    assert sum(compared) < 16 * 65 * 5000
+    opened = PhotoIndex.open(tmp_path / "index")
+    opened.near_duplicates()
+    assert 4_000_000 < compared(opened) < 16 * 65 * 5000

@@ -6,7 +6,7 @@ import numpy as np
 
 from mcad_mobile.engine.engine import Found, Result
 from mcad_mobile.engine.stacks import search_in_stacks
-from mcad_mobile.engine.words.words_file import Line, PhotoWords
+from mcad_mobile.engine.words.photo_words import Line, PhotoWords
 
 
 def test_tickets_that_look_alike_are_stacked_only_with_the_same_words(engine, index):

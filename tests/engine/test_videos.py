@@ -18,7 +18,6 @@ from PIL import Image
 from pytest_socket import enable_socket
 
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.merge import segment_items
 from mcad_mobile.engine.index.moments import (
     clock,
     file_and_moment,
@@ -37,14 +36,14 @@ from mcad_mobile.engine.photos.video import (
 from mcad_mobile.engine.query import Part
 from mcad_mobile.engine.sync import recheck, sync_folder
 from mcad_mobile.errors import PhotoError
+from tests.support.index_embeddings import rows_in
 from tests.support.videos import make_video
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 180, 20), (20, 20, 220), (235, 235, 235)
 
 
 def rows_of(index, video):
-    rows = [path for live in index.segments for path, _, _ in segment_items(live, 0)]
-    return sorted(row for row in map(os.fsdecode, rows) if row.startswith(f"{video}#t="))
+    return [row for row in rows_in(index) if row.startswith(f"{video}#t=")]
 
 
 def nearest(engine, index, photo, k=10, **options):

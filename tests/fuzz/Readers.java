@@ -21,18 +21,11 @@ import java.util.zip.CRC32;
  */
 public final class Readers {
     private static final Path WORK = Path.of(System.getProperty("readers"));
-    private static final String[] KINDS = {"photo", "manifest", "segment", "bundle", "tokenizer"};
+    private static final String[] KINDS = {"photo", "manifest", "bundle", "tokenizer"};
     private static final String CRC = "{\"crc32\": \"";
     private static final Map<String, Integer> OUTCOMES = new TreeMap<>();
-    private static String manifest;
-    private static String segment;
 
     private Readers() {}
-
-    public static void fuzzerInitialize() throws IOException {
-        manifest = Files.readString(WORK.resolve("index/manifest.json"));
-        segment = manifest.replaceAll("(?s).*?(segment-[0-9]+\\.mcs).*", "$1");
-    }
 
     public static void fuzzerTearDown() throws IOException {
         StringBuilder counts = new StringBuilder();
@@ -66,14 +59,6 @@ public final class Readers {
                 break;
             case "manifest":
                 writeManifest(index, new String(bytes, StandardCharsets.UTF_8));
-                search(index);
-                break;
-            case "segment":
-                byte[] whole = Arrays.copyOf(bytes, Math.max(bytes.length, 4096));
-                long crc = crc(whole, 4092);
-                ByteBuffer.wrap(whole).order(ByteOrder.LITTLE_ENDIAN).putInt(4092, (int) crc);
-                Files.write(index.resolve(segment), whole);
-                writeManifest(index, manifest.replaceFirst("(\"header_crc32\": )[0-9]+", "$1" + crc));
                 search(index);
                 break;
             case "bundle":

@@ -1,5 +1,5 @@
-"""Runs of inputs that reach new code: for Python by atheris (coverage_guided.py), for the kernels
-in C by libFuzzer (kernels.c), for the app's readers by Jazzer (Readers.java)."""
+"""Runs of inputs that reach new code: for Python by atheris (coverage_guided.py), for the index in C
+by libFuzzer (core.py), for the app's readers by Jazzer (Readers.java)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.downloads import Artifact, Download, fetch
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
 from mcad_mobile.engine.native import LIBRARY
+from tests.fuzz.core import GOLDEN, HERE, measure
 from tests.support.tiny_bundle import make_tiny_bundle
 
-HERE = Path(__file__).parent
-GOLDEN = HERE.parent / "golden" / "index"
-_NATIVE = HERE.parents[1] / "mcad_mobile" / "engine" / "native"
 _LIMITS = ("-seed=1", "-max_len=100000", "-len_control=0", "-timeout=25", "-rss_limit_mb=2048")
 _JAZZER = Download(
     "jazzer-0.24.0.jar",
@@ -39,11 +37,6 @@ _JAZZER_API = Download(
 )
 
 
-def clang() -> str | None:
-    """The newest clang that Debian installs, by its plain name or with its version."""
-    return next(filter(None, map(shutil.which, ("clang", "clang-19", "clang-14"))), None)
-
-
 def python(kind: str, work: Path, runs: int) -> dict[str, int]:
     """Return the number of inputs by outcome. AssertionError: one ended the run."""
     counts = work / "counts.json"
@@ -53,27 +46,7 @@ def python(kind: str, work: Path, runs: int) -> dict[str, int]:
     return {outcome: n for outcome, n in found.items() if outcome not in ("kind", "inputs")}
 
 
-def kernels(work: Path, runs: int) -> dict[str, int]:
-    """As `python`."""
-    return _kernels(work, [clang() or "", "-fsanitize=fuzzer"], f"-runs={runs}", *_LIMITS, "corpus")
-
-
-def kernels_by_chance(work: Path, runs: int) -> dict[str, int]:
-    """As `kernels`, without libFuzzer."""
-    return _kernels(work, ["gcc", "-DBY_CHANCE"], str(runs))
-
-
-def _kernels(work: Path, compiler: list[str], *arguments: str) -> dict[str, int]:
-    program, counts = work / "kernels", work / "counts.json"
-    sources = [HERE / "kernels.c", *(c for c in _NATIVE.glob("*.c") if c.name != "jni.c")]
-    command = [*compiler, "-std=gnu11", "-O1", "-g", "-ffp-contract=off", f"-I{_NATIVE}"]
-    command += [f"-D{name}=fuzz_{name}" for name in ("malloc", "calloc", "realloc")]
-    command += ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
-    _run([*command, *map(str, sources), "-lm", "-o", str(program)], work)
-    (work / "corpus").mkdir()
-    _run([str(program), *arguments], work, KERNELS_COUNTS=str(counts))
-    found: dict[str, int] = json.loads(counts.read_text())
-    return found
+kernels = measure
 
 
 def readers(work: Path, runs: int) -> dict[str, int]:
@@ -90,8 +63,7 @@ def readers(work: Path, runs: int) -> dict[str, int]:
         Image.effect_noise((40, 30), 60).convert("RGB").save(photo, kind, exif=exif.tobytes())
         (corpus / kind).write_bytes(b"\0" + photo.getvalue())
     manifest = work / "index" / "manifest.json"
-    segment = manifest.with_name(json.loads(manifest.read_text())["segments"][0]["file"])
-    files = (manifest, segment, bundle.directory / "bundle.json")
+    files = (manifest, bundle.directory / "bundle.json")
     for number, file in enumerate((*files, bundle.path(bundle.tokenizer_file)), 1):
         (corpus / file.name).write_bytes(bytes([number]) + file.read_bytes())
     jars = [*jvm_libraries(), fetch(_JAZZER), fetch(_JAZZER_API)]

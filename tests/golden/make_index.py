@@ -18,9 +18,10 @@ from random import Random
 import numpy as np
 
 from mcad_mobile.engine.index import PhotoIndex, TuningLimits
-from mcad_mobile.engine.index.codes import rotate
-from mcad_mobile.engine.index.paths import path_to_bytes
-from tests.support.index_embeddings import F32, names, stamps_of
+from mcad_mobile.engine.index.filters import path_to_bytes
+from tests.support.index_embeddings import F32, names
+from tests.support.index_oracle import read_index
+from tests.support.kernels import rotate
 
 HERE = Path(__file__).parent
 DIM, CAMERA, QUERIES = 64, 300, 3
@@ -63,7 +64,7 @@ def main(directory: Path) -> None:
         "photos": index.photos,
         "cells": [20, 0],
         "paths_hex": [path_to_bytes(path).hex() for path in index.paths()],
-        "stamps": {path_to_bytes(path).hex(): stamp for path, stamp in stamps_of(index).items()},
+        "stamps": _stamps(directory),
         "embeddings": {path_to_bytes(path).hex(): _digits(held[path]) for path in checked},
         "rotation": {"of": _digits(queries[0]), "is": _digits(rotate(queries[0]))},
         "queries": [_expected(index, query) for query in queries],
@@ -90,6 +91,17 @@ def embeddings(count: int, seed: int) -> F32:
         length = math.sqrt(sum(value * value for value in values))
         row[:] = [value / length for value in values]
     return rows
+
+
+def _stamps(directory: Path) -> dict[str, list[int]]:
+    return {
+        path.hex(): stamp
+        for segment in read_index(directory)
+        for path, stamp, is_live in zip(
+            segment.paths, segment.stamps.tolist(), segment.is_live, strict=True
+        )
+        if is_live
+    }
 
 
 def _expected(index: PhotoIndex, query: F32) -> dict[str, object]:

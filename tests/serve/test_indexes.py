@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcad_mobile.engine.index.segments import NO_TIME
+from mcad_mobile.engine.index.writer import NO_TIME
 from mcad_mobile.engine.photos.dates import moment
 from mcad_mobile.errors import QueryError
 from mcad_mobile.serve.indexes import Catalog, ServedIndex, day, path_id

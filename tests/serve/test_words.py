@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.words.words_file import Line, PhotoWords
+from mcad_mobile.engine.words.photo_words import Line, PhotoWords
 from tests.support.browser import QUERY, Open
 from tests.support.servers import Server, indexed, tiny
 

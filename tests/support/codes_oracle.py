@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tests.support.tuning_oracle import split
+from tests.support.index_oracle import split
 
 Array = npt.NDArray[Any]
 F32 = np.float32

@@ -1,5 +1,5 @@
 /* An allocator that fails once, after as many allocations as it is allowed, and counts what is not freed: linked into a
- * library whose calls of malloc, calloc and free have these names. */
+ * library whose calls of malloc, calloc, realloc and free have these names. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -14,6 +14,10 @@ static int may(void) { return allowed < 0 || allowed-- > 0; }
 
 void *probe_malloc(size_t size) { return may() ? counted(malloc(size)) : NULL; }
 void *probe_calloc(size_t count, size_t size) { return may() ? counted(calloc(count, size)) : NULL; }
+void *probe_realloc(void *block, size_t size) {
+    void *moved = may() ? realloc(block, size) : NULL;
+    return block ? moved : counted(moved);
+}
 void probe_free(void *block) {
     blocks -= block != NULL;
     free(block);

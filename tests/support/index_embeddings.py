@@ -6,18 +6,13 @@ far from zero, few effective dimensions, and queries that differ in both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.index import PhotoIndex, TuningLimits, codes, store, tuning
-from mcad_mobile.engine.native import Kernel, load_kernel
-from tests.support.kernel_oracle import ORACLE, Oracle
+from mcad_mobile.engine.index import PhotoIndex, TuningLimits
 
 F32 = npt.NDArray[np.float32]
 SHA = "ab" * 32
@@ -55,6 +50,11 @@ def stamps_of(index: PhotoIndex) -> dict[str, tuple[int, int]]:
     return dict(index.membership().missing(""))
 
 
+def rows_in(index: PhotoIndex) -> list[str]:
+    """List the paths of all rows, those of videos too, in the order of their names."""
+    return sorted(os.fsdecode(path) for _, paths in index._core.photos_below() for path in paths)
+
+
 def cells_from(photos: int) -> TuningLimits:
     """Give segments of at least `photos` photos cells, at any cost."""
     return TuningLimits(cells_from=photos, cells_gain=0.0)
@@ -65,31 +65,3 @@ def filled(directory: Path, n: int = 50) -> PhotoIndex:
     with index.writer() as writer:
         writer.add(names(n), photos_and_queries(n, 1)[0])
     return index
-
-
-def levels() -> list[Kernel]:
-    """Return the kernels at every instruction level of this processor."""
-    best = load_kernel()
-    return [Kernel(best.library, level) for level in range(best.level + 1)]
-
-
-def kernels() -> list[Kernel | Oracle]:
-    """Return the oracle, and the kernels at every level."""
-    return [ORACLE, *levels()]
-
-
-@contextmanager
-def searching_by(kernel: Any) -> Iterator[None]:
-    """Search indexes with this kernel."""
-    with patch.object(store, "load_kernel", lambda: kernel):
-        yield
-
-
-@contextmanager
-def coding_by(kernel: Kernel) -> Iterator[None]:
-    """Tune indexes and encode photos with this kernel."""
-    with (
-        patch.object(tuning, "load_kernel", lambda: kernel),
-        patch.object(codes, "load_kernel", lambda: kernel),
-    ):
-        yield

@@ -9,12 +9,11 @@ import sys
 import zlib
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
-from mcad_mobile.engine.index import PhotoIndex, store
-from mcad_mobile.engine.index.codes import error_feedback
+from mcad_mobile.engine.index import PhotoIndex, TuningLimits
+from mcad_mobile.engine.native import load_kernel
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.query import compose
 
@@ -42,18 +41,17 @@ def probe(given: Path, out: Path) -> dict[str, Any]:
         "composed": [
             _bits(compose(list(pair), [1, -0.5], typical_photos)) for pair in _pairs(photos)
         ],
-        "feedback": zlib.crc32(error_feedback([photos], index.segments[0].segment.axis).tobytes()),
         "photos": {photo.name: _pixels(photo) for photo in sorted((given / "photos").iterdir())},
     }
 
 
 def _found(directory: Path, query: np.ndarray[Any, Any]) -> list[Any]:
-    from tests.support.kernel_oracle import Oracle
-
     index = PhotoIndex.open(directory)
     every = [index.search(query), index.search(query, exact=True)]
-    with patch.object(store, "load_kernel", Oracle):
-        every.append(PhotoIndex.open(directory).search(query))
+    for level in range(load_kernel().level + 1):
+        every.append(PhotoIndex.open(directory, TuningLimits(level=level)).search(query))
+    assert all(hits.paths == every[0].paths for hits in every[2:])
+    every = [*every[:2], every[-1]]  # processors have other levels
     return [[hits.paths, _bits(hits.scores)] for hits in every]
 
 

@@ -10,20 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.index.deterministic import dot, lengths
-from mcad_mobile.engine.index.tuning import CandidateCount, Cells, Prescan, Tuning
-from mcad_mobile.engine.native import TuningLimits
-from tests.support.kernel_oracle import ORACLE
+from mcad_mobile.engine.index import TuningLimits
+from mcad_mobile.engine.index.manifest import CandidateCount, Prescan
+from tests.support.index_oracle import dot, order_cells, quantize, split
+from tests.support.kernels import Cells, Tuning
 
 Array = npt.NDArray[Any]
 K, LARGE_K, STEP = 10, 80, 8
 MEASURED = ((1, K), (STEP, K), (1, LARGE_K))
 
 
-def split(rows: Array, axis: Array) -> tuple[Array, Array]:
-    """Return projections [...] and residuals [..., D] float32 of rotated rows [..., D]."""
-    projections = dot(rows, axis).astype(np.float32)
-    return projections, rows - projections[..., None] * axis
+def lengths(rows: Array) -> Array:
+    return np.asarray(np.sqrt(dot(rows, rows)))
 
 
 def shrink(rows: Array) -> Array:
@@ -92,7 +90,7 @@ class SampleTuning:
         columns = np.ascontiguousarray(packed.view("<u8").T)
         ranks: list[list[Array]] = [[], [], []]
         for number, query in enumerate(self.queries):
-            words, _ = ORACLE.quantize(bit_weights, query)
+            words, _ = quantize(bit_weights, query)
             distances = np.zeros(self.count, np.int64)
             for column, sign, once, twice in zip(columns, *words, strict=True):
                 distances += np.bitwise_count((column ^ sign) & once)
@@ -118,7 +116,7 @@ class SampleTuning:
         of_photos = nearest()
         ranks: list[list[Array]] = [[], [], []]
         for number, query in enumerate(self.queries):
-            order = ORACLE.order_cells(query, centroids)
+            order = order_cells(query, centroids)
             for found, best, (step, _) in zip(ranks, self.best, MEASURED, strict=True):
                 sizes = np.bincount(of_photos[::step], minlength=count)
                 up_to = np.empty(count, np.int64)

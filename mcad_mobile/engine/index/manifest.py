@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import RawIOBase
 from itertools import pairwise
@@ -17,14 +17,12 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType, structs
 
-from mcad_mobile.base.documents import SHARDS, Record, Size, decode, folder_kind
+from mcad_mobile.base.documents import SHARDS, Record, decode, folder_kind
 from mcad_mobile.base.files import UnusualFileError, check_movable, read_regular
 from mcad_mobile.base.locks import is_still, lock
-from mcad_mobile.engine.index.codes import MAX_DIM
-from mcad_mobile.engine.index.filters import LiveSegment
-from mcad_mobile.engine.index.segments import damaged, open_segment
-from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
-from mcad_mobile.engine.words.words_file import WordsFile
+from mcad_mobile.engine.index.core import Count, Entry, OpenIndex
+from mcad_mobile.engine.index.faults import damaged
+from mcad_mobile.engine.native import address
 from mcad_mobile.errors import PhotoIndexError, Remedy
 
 SCHEMA = "mcad-index/1"
@@ -43,16 +41,35 @@ _DAMAGED = (
 _OTHER_SCHEMA = "Use the program that wrote it, or delete the directory and index the photos again."
 # Twelve bytes for each of 20 million deleted photos; writers merge a segment long before.
 _MOST_MANIFEST_BYTES = 1 << 28
-# A tuning serves up to this many times its photos. Writers retune at eight times.
-_MAX_GROWTH = 16
+MAX_DIM = 4096
+
+
+class CandidateCount(Record, frozen=True):
+    """Of n photos, `factor` * n ^ `exponent` * k ^ `growth` are candidates for k results."""
+
+    factor: Annotated[float, Meta(ge=0, le=1e6)]
+    exponent: Annotated[float, Meta(ge=0, le=1)]
+    growth: Annotated[float, Meta(ge=0, le=1)]
+
+    @classmethod
+    def of_core(cls, count: Count) -> CandidateCount:
+        return cls(count.factor, count.exponent, count.growth)
+
+
+class Prescan(Record, frozen=True):
+    """A scan of the first `bits` alone, and how many candidates it passes on to the scan."""
+
+    bits: Annotated[int, Meta(ge=64, le=MAX_DIM, multiple_of=64)]
+    candidates: CandidateCount
 
 
 class SegmentEntry(Record, frozen=True):
-    """A segment of the commit: its file, its deleted rows (ascending), its tuning, as in
-    `LiveSegment`, and the file of its photos' words, which is left out if they have none."""
+    """A segment of the commit: its file, its deleted rows (ascending), how many photos pass 2 may
+    score, a prescan of fewer bits and how many photos the scanned cells hold, and the file of its
+    photos' words, which is left out if they have none."""
 
     file: str
-    photos: Size
+    photos: Annotated[int, Meta(ge=0, le=2**32 - 2)]
     header_crc32: Annotated[int, Meta(ge=0, le=2**32 - 1)]
     # There may be 100,000 of them.
     deleted: list[Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]]
@@ -60,6 +77,36 @@ class SegmentEntry(Record, frozen=True):
     prescan: Prescan | None
     cells: CandidateCount | None
     words: str | UnsetType = UNSET
+
+    def for_core(self) -> Entry:
+        deleted = np.array(self.deleted, np.uint32)
+        entry = Entry(
+            header_crc32=self.header_crc32,
+            has_cells=self.cells is not None,
+            photos=self.photos,
+            deleted_count=len(deleted),
+            prescan_bits=self.prescan.bits if self.prescan else 0,
+            deleted=address(deleted),
+            candidates=Count(*structs.astuple(self.candidates)),
+            prescan=Count(*structs.astuple(self.prescan.candidates)) if self.prescan else Count(),
+            cells=Count(*structs.astuple(self.cells)) if self.cells else Count(),
+        )
+        entry.kept = deleted  # which the core copies when it opens the index
+        return entry
+
+    @classmethod
+    def of_core(cls, file: str, entry: Entry) -> SegmentEntry:
+        """Return the entry of a segment that the core wrote."""
+        prescan, count = entry.prescan_bits, CandidateCount.of_core
+        return cls(
+            file,
+            entry.photos,
+            entry.header_crc32,
+            [],
+            count(entry.candidates),
+            Prescan(prescan, count(entry.prescan)) if prescan else None,
+            count(entry.cells) if entry.has_cells else None,
+        )
 
 
 class Manifest(Record, frozen=True):
@@ -76,7 +123,7 @@ class Manifest(Record, frozen=True):
     filled_by: tuple[str, ...]
 
 
-Commit = tuple[Manifest, tuple[LiveSegment, ...]]
+Commit = tuple[Manifest, OpenIndex]
 
 
 def segment_name(generation: int) -> str:
@@ -191,13 +238,13 @@ def _damaged(file: Path, detail: str) -> PhotoIndexError:
 
 
 def load_commit(directory: Path, *, tuned: bool = True) -> Commit:
-    """Read the manifest and map its segments; retry if a commit replaced them meanwhile. Unless
+    """Read the manifest and open its segments; retry if a commit replaced them meanwhile. Unless
     `tuned`, accept a tuning that does not fit the photos."""
     with reading(directory):
         manifest = read_manifest(directory)
         while True:
             try:
-                segments = tuple(open_segments(directory, manifest))
+                return _without_rows(manifest), open_files(directory, manifest, tuned=tuned)
             except FileNotFoundError as error:
                 newer = read_manifest(directory)
                 if newer.generation == manifest.generation:
@@ -205,25 +252,21 @@ def load_commit(directory: Path, *, tuned: bool = True) -> Commit:
                         Path(error.filename), "the manifest names it, and it is gone"
                     ) from None
                 manifest = newer
-                continue
-            if tuned:
-                check_tuning(directory, segments)
-            return _without_rows(manifest), segments
 
 
-def open_segments(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
-    """Map the segments that `manifest` names. FileNotFoundError if one is gone, PhotoIndexError if
+def open_files(directory: Path, manifest: Manifest, *, tuned: bool) -> OpenIndex:
+    """Open the segments that `manifest` names. FileNotFoundError if one is gone, PhotoIndexError if
     one is damaged or not the one that was committed."""
-    for entry in manifest.segments:
-        segment = open_segment(directory / entry.file)
-        found = (segment.photos, len(segment.axis), segment.header_crc32)
-        if found != (entry.photos, manifest.dim, entry.header_crc32):
-            raise damaged(segment.file, "it is not the segment that the manifest names")
-        deleted = np.array(entry.deleted, np.intp)
-        words = None
-        if entry.words is not UNSET:
-            words = WordsFile(directory / entry.words, segment.photos, segment.header_crc32)
-        yield LiveSegment(segment, deleted, entry.candidates, entry.prescan, entry.cells, words)
+    return OpenIndex(
+        directory,
+        [entry.for_core() for entry in manifest.segments],
+        [
+            (entry.file, None if entry.words is UNSET else entry.words)
+            for entry in manifest.segments
+        ],
+        manifest.dim,
+        is_tuned=tuned,
+    )
 
 
 def _without_rows(manifest: Manifest) -> Manifest:
@@ -236,16 +279,21 @@ def repair_commit(directory: Path) -> int:
     """Commit without the segments and files of words that are damaged or gone; return how many
     photos were in these segments.
     PhotoIndexError, before any change, if a segment cannot be read: it may be whole."""
-    read_manifest(directory)  # raises before a lock is made
+    with reading(directory):
+        read_manifest(directory)  # raises before a lock is made
     with locked(directory), reading(directory):
         manifest = read_manifest(directory)
         whole, lost = [], 0
         for entry in manifest.segments:
             for kept in (entry, structs.replace(entry, words=UNSET)):
                 try:
-                    (live,) = open_segments(directory, structs.replace(manifest, segments=(kept,)))
-                    live.verify()
-                except (PhotoIndexError, FileNotFoundError):
+                    alone = structs.replace(manifest, segments=(kept,))
+                    open_files(directory, alone, tuned=False).verify()
+                except FileNotFoundError:
+                    continue
+                except PhotoIndexError as error:
+                    if error.remedy != Remedy.REPAIR_INDEX:
+                        raise
                     continue
                 whole.append(kept)
                 break
@@ -258,28 +306,6 @@ def repair_commit(directory: Path) -> int:
                 write_manifest(directory, manifest)
             remove_strays(directory, manifest)
     return lost
-
-
-def check_tuning(directory: Path, segments: Sequence[LiveSegment]) -> None:
-    """Raise PhotoIndexError for a tuning that does not fit its segment, or was measured on too few
-    of the photos: our writers leave none, and searches would miss more than promised."""
-    total = sum(live.photos for live in segments)
-    for live in segments:
-        segment = live.segment
-        if live.prescan and live.prescan.bits >= max(len(segment.bit_weights), 1):
-            raise damaged(
-                segment.file,
-                f"it does not have the {live.prescan.bits} bits that its prescan needs",
-            )
-        if (live.cells is None) != (len(segment.centroids) == 0):
-            found = "has cells" if live.cells is None else "has no cells"
-            raise damaged(segment.file, f"it {found}, unlike what the manifest says")
-        if len(segment.bit_weights) and total > _MAX_GROWTH * segment.axis_photos:
-            raise PhotoIndexError(
-                f"The index {directory} holds {total} photos, and was tuned for "
-                f"{segment.axis_photos}.",
-                Remedy.TUNE_INDEX(index=directory),
-            )
 
 
 @contextmanager
@@ -326,6 +352,11 @@ def locked(directory: Path) -> Iterator[None]:
                 )
             yield
             return
+
+
+def create(file: Path) -> int:
+    """Create a file that only its owner may read, and return its descriptor."""
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 @contextmanager

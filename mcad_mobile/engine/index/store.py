@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import get_ident
+from time import perf_counter
 
 import numpy as np
 
 from mcad_mobile.base.documents import folder_kind
 from mcad_mobile.base.files import is_address, real_path
-from mcad_mobile.engine.arrays import F32
-from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, decode, rotate, unrotate
-from mcad_mobile.engine.index.deterministic import lengths
-from mcad_mobile.engine.index.duplicates import duplicate_groups
-from mcad_mobile.engine.index.filters import ALL_ROWS, Kind, LiveSegment, RowFilter
+from mcad_mobile.engine.arrays import F32, U32
+from mcad_mobile.engine.index.core import NONE, OpenIndex, matching_words
+from mcad_mobile.engine.index.filters import ALL_ROWS, Kind, RowFilter, path_to_bytes
 from mcad_mobile.engine.index.manifest import (
     MANIFEST,
+    MAX_DIM,
     SCHEMA,
     Commit,
     Manifest,
@@ -35,18 +35,16 @@ from mcad_mobile.engine.index.manifest import (
     write_manifest,
     writing,
 )
-from mcad_mobile.engine.index.merge import segment_items
 from mcad_mobile.engine.index.moments import file_and_moment, first_row, is_first, is_moment
-from mcad_mobile.engine.index.paths import path_to_bytes
-from mcad_mobile.engine.index.search import Hits, search_segments
-from mcad_mobile.engine.index.segments import NO_TIME
-from mcad_mobile.engine.index.word_search import search_words
-from mcad_mobile.engine.index.writer import IndexWriter
-from mcad_mobile.engine.native import TuningLimits, load_kernel
+from mcad_mobile.engine.index.writer import NO_TIME, IndexWriter
+from mcad_mobile.engine.native import TuningLimits
 from mcad_mobile.engine.words.folding import fold
-from mcad_mobile.engine.words.ranking import WordHit
-from mcad_mobile.engine.words.words_file import PhotoWords
+from mcad_mobile.engine.words.photo_words import PhotoWords, from_record
+from mcad_mobile.engine.words.ranking import WordHit, find_matches, terms_to_find
 from mcad_mobile.errors import PhotoIndexError, QueryError, Remedy
+
+# How far the length of a query may be from 1: a quantized tower rounds.
+_NORM_TOLERANCE = 1e-2
 
 Stamp = tuple[int, int]
 
@@ -59,41 +57,58 @@ class KnownPhoto:
     timed: bool
 
 
+@dataclass(frozen=True)
+class Hits:
+    """What a search by embedding found.
+
+    Attributes:
+        paths: K paths in the index, best first.
+        scores: their cosines with the query, [K] float32.
+        scan_ms: milliseconds of the scan, which chooses candidates by bits.
+        rescore_ms: milliseconds of scoring the candidates.
+    """
+
+    paths: list[str]
+    scores: F32
+    scan_ms: float
+    rescore_ms: float
+
+
 class Membership:
     """Looks photos up and marks those found, in a byte per photo: the others are gone."""
 
-    def __init__(self, segments: Sequence[LiveSegment]) -> None:
-        self._segments = segments
-        self._found = [np.zeros(live.segment.photos, np.bool_) for live in segments]
-        self._deleted = [set(live.deleted.tolist()) for live in segments]
+    def __init__(self, index: OpenIndex) -> None:
+        self._index = index
+        self._found = [np.zeros(rows, np.bool_) for rows in index.rows]
 
     def find(self, paths: Sequence[str]) -> list[KnownPhoto | None]:
         """Look files up and mark them as found; None for those that the index lacks."""
-        raw = [path_to_bytes(first_row(path)) for path in paths]
-        photos: list[KnownPhoto | None] = [None] * len(raw)
-        for live, found, deleted in zip(self._segments, self._found, self._deleted, strict=True):
-            for position, row in live.segment.paths.find(raw):
-                if row not in deleted:
-                    found[row] = True
-                    timed = bool(live.segment.times[row] != NO_TIME)
-                    photos[position] = KnownPhoto(_stamp(live, row), timed)
+        rows = self._index.find([path_to_bytes(first_row(path)) for path in paths])
+        stamps, times = self._index.stamps(rows).tolist(), self._index.times(rows).tolist()
+        photos: list[KnownPhoto | None] = []
+        for (segment, row), (first, second), time in zip(rows.tolist(), stamps, times, strict=True):
+            if segment == NONE:
+                photos.append(None)
+                continue
+            self._found[segment][row] = True
+            photos.append(KnownPhoto((first, second), time != NO_TIME))
         return photos
 
     def missing(self, folder: str) -> Iterator[tuple[str, Stamp]]:
         """Yield the paths and stamps of files that were not found, below `folder`, which ends with
         a slash (if "", anywhere)."""
-        for number, (live, found) in enumerate(zip(self._segments, self._found, strict=True)):
-            rows = range(live.segment.photos)
-            if folder:
-                rows = live.segment.paths.below(path_to_bytes(folder))
-            for path, _, row in segment_items(live, number, rows):
-                if not found[row] and is_first(path):
-                    yield file_and_moment(os.fsdecode(path))[0], _stamp(live, row)
+        for rows, paths in self._index.photos_below(path_to_bytes(folder)):
+            chosen = [
+                i
+                for i, (segment, row) in enumerate(rows.tolist())
+                if not self._found[segment][row] and is_first(paths[i])
+            ]
+            for i, stamp in zip(chosen, _stamps(self._index, rows[chosen]), strict=True):
+                yield file_and_moment(os.fsdecode(paths[i]))[0], stamp
 
 
-def _stamp(live: LiveSegment, row: int) -> Stamp:
-    first, second = live.segment.stamps(np.array([row]))[0].tolist()
-    return first, second
+def _stamps(index: OpenIndex, rows: U32) -> list[Stamp]:
+    return [(first, second) for first, second in index.stamps(rows).tolist()]
 
 
 class PhotoIndex:
@@ -111,12 +126,12 @@ class PhotoIndex:
         self,
         directory: Path,
         manifest: Manifest,
-        segments: tuple[LiveSegment, ...],
+        index: OpenIndex,
         limits: TuningLimits | None = None,
     ) -> None:
         """Hold a commit that was read; use `open` or `create` instead."""
         self._directory = directory
-        self._opened: Commit | None = (manifest, segments)
+        self._opened: Commit | None = (manifest, index)
         self._limits = limits
         # The thread for whose next writer `exclusive` holds the lock.
         self._lends_to: int | None = None
@@ -225,6 +240,10 @@ class PhotoIndex:
         return self._opened
 
     @property
+    def _core(self) -> OpenIndex:
+        return self._commit[1]
+
+    @property
     def dim(self) -> int:
         """Width of the embeddings."""
         return self._commit[0].dim
@@ -253,7 +272,7 @@ class PhotoIndex:
     @property
     def photos(self) -> int:
         """Number of rows, deleted ones not counted: a video has one for each of its moments."""
-        return sum(live.photos for live in self.segments)
+        return self._core.photos
 
     def count_files(self) -> dict[str, int]:
         """Count photos and videos, each once.
@@ -265,26 +284,16 @@ class PhotoIndex:
             PhotoIndexError: a table of paths is damaged, or the index was closed.
         """
         files = photos = 0
-        for number, live in enumerate(self.segments):
-            for path, _, _ in segment_items(live, number):
-                files += is_first(path)
-                photos += not is_moment(path)
+        for _, paths in self._core.photos_below():
+            files += sum(map(is_first, paths))
+            photos += sum(not is_moment(path) for path in paths)
         return {"photos": photos, **({"videos": files - photos} if files > photos else {})}
 
     @property
     def bytes_per_photo(self) -> float:
         """Bytes of all stored parts, paths included, for each live photo; the padding of parts to
         4096 bytes is not counted."""
-        used = sum(part.length for live in self.segments for part in live.segment.parts.values())
-        return used / self.photos if self.photos else 0.0
-
-    @property
-    def segments(self) -> tuple[LiveSegment, ...]:
-        """The mapped segments of this commit, with their tombstones and tuning. PhotoIndexError if
-        a file was truncated since: reading the missing part would end the process."""
-        for live in self._commit[1]:
-            live.segment.check_size()
-        return self._commit[1]
+        return self._core.bytes / self.photos if self.photos else 0.0
 
     def paths(self) -> list[str]:
         """List the photos.
@@ -306,14 +315,13 @@ class PhotoIndex:
         Raises:
             PhotoIndexError: a table of paths is damaged, or the index was closed.
         """
-        streams = [segment_items(live, number) for number, live in enumerate(self.segments)]
-        times = [live.segment.times.tolist() for live in self.segments]
         dates: dict[str, int] = {}
         has_videos = False
-        for path, number, row in heapq.merge(*streams):
-            file, moment = file_and_moment(os.fsdecode(path))
-            dates[file] = times[number][row]
-            has_videos = has_videos or moment is not None
+        for rows, paths in self._core.photos_below():
+            for path, time in zip(paths, self._core.times(rows).tolist(), strict=True):
+                file, moment = file_and_moment(os.fsdecode(path))
+                dates[file] = time
+                has_videos = has_videos or moment is not None
         if has_videos:  # their rows have longer paths, and so may have another order
             return dict(sorted(dates.items(), key=lambda item: os.fsencode(item[0])))
         return dates
@@ -327,7 +335,7 @@ class PhotoIndex:
         Raises:
             PhotoIndexError: the index is damaged, or was closed.
         """
-        return Membership(self.segments)
+        return Membership(self._core)
 
     def embedding(self, path: str) -> F32 | None:
         """Look up the embedding of a photo.
@@ -357,12 +365,8 @@ class PhotoIndex:
         Raises:
             PhotoIndexError: the index is damaged, or was closed.
         """
-        cosines, rotated = np.full(len(paths), np.nan, np.float32), rotate(query)
-        raw = [path_to_bytes(path) for path in paths]
-        for live in self.segments if paths else ():
-            positions, rows = live.find(raw)
-            cosines[positions] = live.cosines(rows, rotated)
-        return cosines
+        rows = self._core.find([path_to_bytes(path) for path in paths])
+        return self._core.cosines(rows, query)
 
     def search_words(
         self, query: str, k: int, *, rows: RowFilter = ALL_ROWS, near: F32 | None = None
@@ -382,10 +386,18 @@ class PhotoIndex:
         Raises:
             PhotoIndexError: the index is damaged, or was closed.
         """
-        segments = self.segments
-        if not self.has_words:
+        core = self._core
+        if not core.has_words:
             return None
-        return search_words(segments, query, k, rows, load_kernel(), near)
+        terms = terms_to_find(fold(query))
+        with core.filtered(rows) as passing:
+            found, shares = passing.search_words(terms, k, near)
+        paths = map(os.fsdecode, core.paths(found))
+        alike = partial(matching_words, terms)
+        return [
+            WordHit(path, share, tuple(find_matches(path, from_record(record), alike)))
+            for path, share, record in zip(paths, shares.tolist(), core.words(found), strict=True)
+        ]
 
     def words(self, path: str) -> PhotoWords | None:
         """Look up the words of a photo.
@@ -399,26 +411,23 @@ class PhotoIndex:
         Raises:
             PhotoIndexError: the index is damaged, or was closed.
         """
-        for live in self.segments:
-            for row in live.find([path_to_bytes(path)])[1].tolist():
-                if live.words is not None:
-                    return live.words.photos_of([row])[0]
-        return None
+        (record,) = self._core.words(self._core.find([path_to_bytes(path)]))
+        return from_record(record) if record else None
 
     def unread(self) -> Iterator[tuple[str, Stamp]]:
         """List the photos whose text was not read.
 
         Returns:
-            Their paths and stamps, segment by segment.
+            Their paths and stamps, by path.
 
         Raises:
             PhotoIndexError: the index is damaged, or was closed.
         """
-        for number, live in enumerate(self.segments):
-            is_read = None if live.words is None else live.words.read
-            for path, _, row in segment_items(live, number):
-                if (is_read is None or not is_read[row]) and not is_moment(path):
-                    yield os.fsdecode(path), _stamp(live, row)
+        for rows, paths in self._core.photos_below():
+            is_read = self._core.are_read(rows)
+            chosen = [i for i, path in enumerate(paths) if not is_read[i] and not is_moment(path)]
+            for i, stamp in zip(chosen, _stamps(self._core, rows[chosen]), strict=True):
+                yield os.fsdecode(paths[i]), stamp
 
     def embeddings(self, paths: Sequence[str]) -> F32:
         """Look up the embeddings of N photos.
@@ -433,14 +442,8 @@ class PhotoIndex:
         Raises:
             PhotoIndexError: the index is damaged, or was closed.
         """
-        embeddings = np.zeros((len(paths), self.dim), np.float32)
         raw = [path_to_bytes(first_row(path)) for path in paths]
-        for live in self.segments:
-            positions, rows = live.find(raw)
-            if len(rows):
-                stored = unrotate(decode(live.segment.records_of(rows), live.segment.axis))
-                embeddings[positions] = stored / lengths(stored)[:, None]
-        return embeddings
+        return self._core.embeddings(self._core.find(raw))
 
     def near_duplicates(
         self, least: float = 0.97, *, rows: RowFilter = ALL_ROWS
@@ -458,20 +461,26 @@ class PhotoIndex:
             PhotoIndexError: `least` is at most 0.5 or above 1, or the index is damaged or closed.
             KernelError: the search kernels are missing.
         """
-        segments, kernel = self.segments, load_kernel()
-        among = [
-            np.sort(live.segment.rows_at(live.filtered(rows, kernel).places(kernel)))
-            for live in segments
-        ]
+        if not 0.5 < least <= 1:
+            raise PhotoIndexError(
+                f"Photos with a cosine of {least} are not near duplicates.",
+                "Ask for more than 0.5, up to 1.",
+            )
+        core = self._core
+        with core.filtered(rows) as passing:
+            found, groups = passing.rows(), passing.duplicates(least)
+        sizes = np.bincount(groups, minlength=len(groups))
+        alike = np.flatnonzero(sizes[groups] > 1)
+        files_of: dict[int, set[str]] = {}
+        for group, path in zip(groups[alike].tolist(), core.paths(found[alike]), strict=True):
+            files_of.setdefault(group, set()).add(file_and_moment(os.fsdecode(path))[0])
         of_file: dict[str, set[str]] = {}
-        for group in duplicate_groups(segments, among, least):
-            paths = (os.fsdecode(segments[s].segment.paths.at(row)) for s, row in group)
-            files = {file_and_moment(path)[0] for path in paths}
+        for files in files_of.values():
             # Videos may share several moments.
             files.update(*(of_file[file] for file in files if file in of_file))
             of_file.update(dict.fromkeys(files, files))
-        groups = {id(files): sorted(files) for files in of_file.values() if len(files) > 1}
-        return sorted(groups.values(), key=len, reverse=True)
+        joined = {id(files): sorted(files) for files in of_file.values() if len(files) > 1}
+        return sorted(joined.values(), key=len, reverse=True)
 
     @staticmethod
     def check_apart(directory: Path, folder: Path) -> None:
@@ -499,11 +508,14 @@ class PhotoIndex:
         Raises:
             PhotoIndexError: the index is of another student or width; both are named.
         """
-        if (sha256, dim) != (self.student_sha256, self.dim):
+        self._check_same(self._commit[0], sha256, dim)
+
+    def _check_same(self, manifest: Manifest, sha256: str, dim: int) -> None:
+        if (sha256, dim) != (manifest.student_sha256, manifest.dim):
             raise PhotoIndexError(
-                f"The index {self._directory} was built by student {self.student} (sha256 "
-                f"{self.student_sha256}, {self.dim} dimensions); this bundle's image tower has "
-                f"sha256 {sha256} and {dim} dimensions, so their embeddings can't be compared.",
+                f"The index {self._directory} was built by student {manifest.student} (sha256 "
+                f"{manifest.student_sha256}, {manifest.dim} dimensions); this bundle's image tower "
+                f"has sha256 {sha256} and {dim} dimensions, so their embeddings can't be compared.",
                 Remedy.EMBED_AGAIN(index=self._directory),
             )
 
@@ -533,8 +545,9 @@ class PhotoIndex:
         if self._lends_to != get_ident():
             with locked(self._directory):
                 # The folder may hold another student's index by now: see reembed_index.
-                now = PhotoIndex(self._directory, read_manifest(self._directory), ())
-                now.check_student(self.student_sha256, self.dim)
+                with reading(self._directory):
+                    manifest = read_manifest(self._directory)
+                self._check_same(manifest, self.student_sha256, self.dim)
                 yield
             return
         # Lent to one writer at a time: a second one of this object is refused like any other.
@@ -577,7 +590,8 @@ class PhotoIndex:
             PhotoIndexError: the index is missing, damaged or of another format, or another writer
                 is at work.
         """
-        read_manifest(directory)  # raises before a lock is made
+        with reading(directory):
+            read_manifest(directory)  # raises before a lock is made
         with locked(directory):
             with _open_writer(directory, None, tuned=False) as writer:
                 writer.rebuild()
@@ -619,8 +633,7 @@ class PhotoIndex:
             PhotoIndexError: a file is damaged, missing or unreadable; the first one is named.
         """
         with reading(self._directory):
-            for live in load_commit(self._directory)[1]:
-                live.verify()
+            load_commit(self._directory)[1].verify()
 
     @staticmethod
     def filter(
@@ -677,8 +690,8 @@ class PhotoIndex:
             PhotoIndexError: the index is damaged, or was closed.
             KernelError: the search kernels are missing.
         """
-        kernel = load_kernel()
-        return sum(live.filtered(rows, kernel).count for live in self.segments)
+        with self._core.filtered(rows) as passing:
+            return passing.count
 
     def passing_paths(self, rows: RowFilter) -> list[str]:
         """List the photos that pass a filter.
@@ -693,18 +706,14 @@ class PhotoIndex:
             PhotoIndexError: the index is damaged, or was closed.
             KernelError: the search kernels are missing.
         """
-        kernel = load_kernel()
-        found = [
-            file_and_moment(os.fsdecode(path))[0]
-            for live in self.segments
-            for path in live.segment.paths_at(live.filtered(rows, kernel).places(kernel))
-        ]
-        return [*dict.fromkeys(found)]
+        with self._core.filtered(rows) as passing:
+            paths = self._core.paths(passing.rows())
+        return [*dict.fromkeys(file_and_moment(os.fsdecode(path))[0] for path in paths)]
 
     @property
     def has_words(self) -> bool:
         """Whether it holds words of photos: texts that were read, names, places."""
-        return any(live.words is not None for live in self.segments)
+        return self._core.has_words
 
     def search(
         self, query: F32, k: int = 10, *, rows: RowFilter = ALL_ROWS, exact: bool = False
@@ -732,22 +741,20 @@ class PhotoIndex:
                 "Embed the text with the bundle that the index was made with.",
             )
         norm = float(np.linalg.norm(query))
-        if not abs(norm - 1) <= NORM_TOLERANCE:
+        if not abs(norm - 1) <= _NORM_TOLERANCE:
             raise PhotoIndexError(
                 f"The query has length {norm}, not 1.",
                 "Give an L2-normalized float32 embedding without NaN or infinity.",
             )
         if k < 1:
             raise PhotoIndexError(f"{k} results were asked for.", "Ask for 1 or more.")
-        return search_segments(
-            self.segments,
-            query.astype(np.float32),
-            k,
-            rows=rows,
-            exact=exact,
-            kernel=load_kernel(),
-            limits=self._limits or TuningLimits(),
-        )
+        core = self._core
+        with core.filtered(rows) as passing:
+            started = perf_counter()
+            found, scores, scan_ms = passing.search(query, k, is_exact=exact, limits=self._limits)
+            paths = [os.fsdecode(path) for path in core.paths(found)]
+            spent = (perf_counter() - started) * 1e3
+        return Hits(paths, scores, scan_ms, spent - scan_ms)
 
 
 @contextmanager
@@ -760,10 +767,13 @@ def _open_writer(
     # before it names.
     with writing(directory):
         sync_directory(directory)
-    manifest, segments = load_commit(directory, tuned=tuned)
+    manifest, index = load_commit(directory, tuned=tuned)
     # Files of a writer that was killed would be in the way.
     remove_strays(directory, manifest)
     with spool_file(directory) as spool:
-        writer = IndexWriter(directory, manifest, segments, spool, limits)
-        yield writer
-        writer.commit()
+        writer = IndexWriter(directory, manifest, index, spool.fileno(), limits)
+        try:
+            yield writer
+            writer.commit()
+        finally:
+            writer.close()

@@ -21,7 +21,8 @@ CARRIED = FOLDER / "android"  # in wheels
 # The kernels' compiler options on every system; CMakeLists.txt repeats them for wheels.
 COMPILE = "-O3 -std=gnu11 -fPIC -ffp-contract=off"
 # No errno from math: Android's and Linux's differ.
-_COMPILE = f"-c {COMPILE} -fno-math-errno -g0"
+# Bionic has another name for errno's address than musl, whose headers these are.
+_COMPILE = f"-c {COMPILE} -fno-math-errno -g0 -D__errno_location=__errno"
 _LINK = (
     "-shared -s --build-id=none --no-undefined -z now -z relro "
     f"-z max-page-size={_PAGE} -z common-page-size={_PAGE}"
@@ -29,8 +30,9 @@ _LINK = (
 # The Android functions that the kernels use: we link against stand-ins that define them.
 IMPORTS = {
     "libc.so": (
-        "calloc clock_gettime close free getauxval madvise malloc memchr memcmp memcpy memset "
-        "mincore open posix_fadvise pread qsort realloc"
+        "__errno calloc clock_gettime close free fstat fsync getauxval madvise malloc memchr "
+        "memcmp memcpy memset mincore mmap munmap open posix_fadvise pread pthread_mutex_lock "
+        "pthread_mutex_unlock pwrite qsort realloc strerror strlen unlink"
     ),
 }
 

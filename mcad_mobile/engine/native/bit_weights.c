@@ -175,7 +175,7 @@ int fit_moments(Fit *f, const int16_t *sample, size_t count, size_t step, size_t
                 size_t stride, size_t most, int level) {
     size_t fitted = (count + step - 1) / step, words = (fitted + 63) / 64;
     *f = (Fit){most, dim, calloc(most * most + 1, sizeof *f->lower), calloc(most * dim + 1, sizeof *f->solved)};
-    int32_t *cross = calloc(most * dim + most + 1, sizeof *cross), *signs = cross + most * dim;
+    int32_t *cross = calloc(most * dim + most + 1, sizeof *cross), *signs = cross ? cross + most * dim : NULL;
     uint64_t *rows = calloc(most * words + 1, sizeof *rows);
     double *mean = calloc(dim, sizeof *mean);
     int done = f->lower && f->solved && cross && rows && mean;

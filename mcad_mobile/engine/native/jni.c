@@ -1,67 +1,48 @@
-/* JNI bindings of the kernels, for engine.index.Kernel, engine.photos.Resize, engine.reading.Detector and
- * engine.words.Places in Java. Arguments and file contents are checked before they are used to access memory; errors become Java exceptions. Java arrays are
- * small and copied; direct buffers over mapped files are read in place. */
-#include "words.h"
+/* JNI bindings: of mcad_index.h for engine.index.IndexCore in Java, which says what the functions do, and of kernels
+ * for engine.photos.Resize, engine.reading.Detector and engine.words.Places. Arguments are checked before they are used
+ * to access memory, and are copied. */
+#include "kernel.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* JNI functions by their index in its specification, so that compiling needs no JDK. */
 typedef void **const *Env;
 typedef void *Object;
 enum {
-    FIND_CLASS = 6,
-    THROW_NEW = 14,
-    DELETE_LOCAL = 23,
-    ARRAY_LENGTH = 171,
-    OBJECT_AT = 173,
-    NEW_BYTES = 176,
-    NEW_INTS = 179,
-    BYTES = 200,
-    INTS = 203,
-    LONGS = 204,
-    FLOATS = 205,
-    DOUBLES = 206,
-    SET_BYTES = 208,
-    SET_INTS = 211,
-    SET_LONGS = 212,
-    SET_FLOATS = 213,
-    PIN = 222,
-    UNPIN = 223,
-    SET_DOUBLES = 214,
-    BUFFER_ADDRESS = 230,
-    BUFFER_CAPACITY = 231,
+    FIND_CLASS = 6, THROW_NEW = 14, DELETE_LOCAL = 23, ARRAY_LENGTH = 171, NEW_OBJECTS = 172, OBJECT_AT = 173,
+    SET_OBJECT = 174, NEW_BYTES = 176, NEW_INTS = 179, NEW_LONGS = 180, BYTES = 200, INTS = 203, LONGS = 204,
+    FLOATS = 205, DOUBLES = 206, SET_BYTES = 208, SET_INTS = 211, SET_LONGS = 212, SET_FLOATS = 213,
+    SET_DOUBLES = 214, BUFFER_ADDRESS = 230, BUFFER_CAPACITY = 231,
 };
 #define EXPORT __attribute__((visibility("default")))
 #define CALL(env, number, type) ((type)(*(env))[number])
 typedef void Region(Env, Object, int32_t, int32_t, void *);
 
-#define CRC_AT 4092
-#define BLOCKS (2 * 2048)
-#define PHOTOS_AT 16 /* in a file of words */
-
-/* The allocations of a call, freed at its end. */
+/* What a call has allocated, freed at its end, when its error becomes a Java exception. */
 typedef struct {
     Env env;
-    int failed; /* a Java exception is pending */
+    int failed;
+    const char *kind, *message; /* of the exception; NULL if Java has thrown one */
     void *last;
 } Call;
 
-static void throw(Call *c, const char *kind, const char *message) {
+static void fail(Call *c, const char *kind, const char *message) {
     if (c->failed) return;
     c->failed = 1;
-    Object class = CALL(c->env, FIND_CLASS, Object (*)(Env, const char *))(c->env, kind);
-    if (class) CALL(c->env, THROW_NEW, int32_t (*)(Env, Object, const char *))(c->env, class, message);
+    c->kind = kind;
+    c->message = message;
 }
 
-/* Throw IllegalArgumentException unless `right`; return whether the call has not failed so far. */
+/* Fail with IllegalArgumentException unless `right`; return whether the call has not failed so far. */
 static int check(Call *c, int right, const char *message) {
-    if (!right) throw(c, "java/lang/IllegalArgumentException", message);
+    if (!right) fail(c, "java/lang/IllegalArgumentException", message);
     return !c->failed;
 }
 
-static void no_memory(Call *c) { throw(c, "java/lang/OutOfMemoryError", "There is no memory for a search."); }
+static void no_memory(Call *c) { fail(c, "java/lang/OutOfMemoryError", "There is no memory for the index."); }
 
 /* Allocate zeros; NULL and OutOfMemoryError if memory runs out, NULL if the call has failed before. */
 static void *take(Call *c, size_t count, size_t size) {
@@ -80,6 +61,8 @@ static void finish(Call *c) {
         before = block[0];
         free(block);
     }
+    Object class = c->kind ? CALL(c->env, FIND_CLASS, Object (*)(Env, const char *))(c->env, c->kind) : NULL;
+    if (class) CALL(c->env, THROW_NEW, int32_t (*)(Env, Object, const char *))(c->env, class, c->message);
 }
 
 static size_t length(Call *c, Object array) {
@@ -87,12 +70,17 @@ static size_t length(Call *c, Object array) {
     return (size_t)CALL(c->env, ARRAY_LENGTH, int32_t (*)(Env, Object))(c->env, array);
 }
 
-/* A copy of an array of exactly `count` numbers. */
+/* A copy of an array of exactly `count` numbers, and a zero. */
 static void *numbers(Call *c, Object array, int region, size_t size, size_t count, const char *name) {
     if (!check(c, array && length(c, array) == count, name)) return NULL;
     void *copy = take(c, count + 1, size);
     if (copy) CALL(c->env, region, Region *)(c->env, array, 0, (int32_t)count, copy);
     return copy;
+}
+
+/* Copy numbers to the start of an array. */
+static void set(Call *c, Object array, int region, size_t count, const void *from) {
+    if (!c->failed) CALL(c->env, region, Region *)(c->env, array, 0, (int32_t)count, (void *)from);
 }
 
 static void forget(Call *c, Object object) {
@@ -103,541 +91,532 @@ static Object at(Call *c, Object array, size_t index) {
     return CALL(c->env, OBJECT_AT, Object (*)(Env, Object, int32_t))(c->env, array, (int32_t)index);
 }
 
+static void set_at(Call *c, Object array, size_t index, Object object) {
+    if (!c->failed)
+        CALL(c->env, SET_OBJECT, void (*)(Env, Object, int32_t, Object))(c->env, array, (int32_t)index, object);
+    forget(c, object);
+}
+
+/* A new array of numbers; NULL if there is no memory for it. */
+static Object new_array(Call *c, int kind, int region, uint64_t count, const void *from) {
+    if (count > INT32_MAX) no_memory(c);
+    Object made = c->failed ? NULL : CALL(c->env, kind, Object (*)(Env, int32_t))(c->env, (int32_t)count);
+    if (made) set(c, made, region, (size_t)count, from);
+    else c->failed = 1;
+    return made;
+}
+
 /* The bytes of a direct buffer, at least `size`, aligned to 8. */
 static void *buffer(Call *c, Object object, size_t size, const char *name) {
     if (!check(c, object != NULL, name)) return NULL;
     void *bytes = CALL(c->env, BUFFER_ADDRESS, void *(*)(Env, Object))(c->env, object);
     int64_t capacity = CALL(c->env, BUFFER_CAPACITY, int64_t (*)(Env, Object))(c->env, object);
-    return check(c, bytes && (uintptr_t)bytes % 8 == 0 && capacity >= 0 && (size_t)capacity >= size, name) ? bytes : NULL;
+    int fits = bytes && (uintptr_t)bytes % 8 == 0 && capacity >= 0 && (size_t)capacity >= size;
+    return check(c, fits, name) ? bytes : NULL;
 }
 
-static void set_ints(Call *c, Object array, size_t start, size_t count, const int32_t *from) {
-    CALL(c->env, SET_INTS, void (*)(Env, Object, int32_t, int32_t, const int32_t *))(
-        c->env, array, (int32_t)start, (int32_t)count, from);
+/* A copy of the texts of a byte[][], of which none is null. */
+static McadStrings strings(Call *c, Object array, const char *name) {
+    McadStrings all = {.count = check(c, array != NULL, name) ? length(c, array) : 0};
+    size_t size = 0;
+    for (size_t i = 0; i < all.count && !c->failed; i++) {
+        Object text = at(c, array, i);
+        check(c, text != NULL, name);
+        size += length(c, text);
+        forget(c, text);
+    }
+    uint8_t *data = take(c, size + 1, 1);
+    uint64_t *ends = take(c, all.count + 1, sizeof *ends), end = 0;
+    for (size_t i = 0; i < all.count && !c->failed; i++) {
+        Object text = at(c, array, i);
+        size_t more = length(c, text);
+        if (check(c, text && more <= size - end, name)) /* another thread may have changed it */
+            CALL(c->env, BYTES, Region *)(c->env, text, 0, (int32_t)more, data + end);
+        ends[i] = end += more;
+        forget(c, text);
+    }
+    all.data = data;
+    all.ends = ends;
+    return all;
 }
 
-static size_t bit_bytes(size_t count) { return (count + 63) / 64 * 8; }
+/* Texts as a byte[][]; frees them. */
+static Object texts(Call *c, McadStrings *all) {
+    Object class = c->failed ? NULL : CALL(c->env, FIND_CLASS, Object (*)(Env, const char *))(c->env, "[B");
+    Object made = class ? CALL(c->env, NEW_OBJECTS, Object (*)(Env, int32_t, Object, Object))(
+                              c->env, (int32_t)all->count, class, NULL)
+                        : NULL;
+    if (!made) c->failed = 1;
+    uint64_t start = 0;
+    for (size_t i = 0; i < all->count && !c->failed; start = all->ends[i++])
+        set_at(c, made, i, new_array(c, NEW_BYTES, SET_BYTES, all->ends[i] - start, all->data + start));
+    mcad_strings_free(all);
+    return c->failed ? NULL : made;
+}
+
+#define INDEX(result, name, ...) \
+    EXPORT result Java_io_github_mcadmobile_engine_index_IndexCore_##name(Env env, Object class, __VA_ARGS__)
+/* Start a call of a function that may set `found`, and end it. */
+#define BEGIN \
+    Call c = {.env = env}; \
+    McadError found = {0}; \
+    (void)class, (void)found
+#define END(result) return ({ __typeof__(result) end = (result); finish(&c); end; })
+
+/* An open index, with what arguments are checked against. */
+typedef struct {
+    McadIndex *index;
+    size_t dim, segments;
+    uint64_t photos[]; /* [segments] */
+} OpenIndex;
+
+typedef struct {
+    McadWriter *writer;
+    size_t dim, entries;
+    size_t listed; /* names of entry `listed_of` */
+    int spool, is_planned, listed_of;
+} OpenWriter;
+
+/* What a handle points to; `error` has room for an error. */
+static void *handle(Call *c, int64_t pointer, Object error) {
+    check(c, length(c, error) == 6, "error");
+    return check(c, pointer != 0, "handle") ? (void *)(intptr_t)pointer : NULL;
+}
+
+/* Fail, or tell Java of an error of C. */
+static void tell(Call *c, Object error, int code, const McadError *found) {
+    if (code == MCAD_NO_MEMORY) no_memory(c);
+    if (code == MCAD_DONE || c->failed) return;
+    int64_t values[] = {code, found->file, found->values[0], found->values[1], found->values[2], 0};
+    memcpy(values + 5, &found->number, sizeof found->number);
+    set(c, error, SET_LONGS, 6, values);
+}
+
+/* Whether to stop, by an int32 or NULL. */
+static int asked(void *host) { return host && __atomic_load_n((int32_t *)host, __ATOMIC_RELAXED); }
+
+/* The path of a file, without zeros. */
+static const char *path_of(Call *c, Object path) {
+    size_t size = length(c, path);
+    const char *name = numbers(c, path, BYTES, 1, size, "path");
+    return check(c, name && size && strlen(name) == size, "path") ? name : NULL;
+}
+
+/* Open a regular file without waiting for the other end of a pipe. A negative error number if that fails. */
+static int open_file(const char *path) {
+    struct stat status;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (file < 0) return -errno;
+    if (!fstat(file, &status) && S_ISREG(status.st_mode)) return file;
+    close(file);
+    return -EINVAL;
+}
+
+/* Create a file that this app alone may read; tell Java if that fails. */
+static int create_file(Call *c, const char *path, Object error) {
+    int file = c->failed ? -1 : open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    McadError found = {MCAD_NOT_WRITTEN, MCAD_NEW_FILE, {errno}, 0};
+    if (file < 0 && !c->failed) tell(c, error, found.code, &found);
+    return file;
+}
+
+/* Rows of photos that an index has. */
+static const McadRow *rows_of(Call *c, const OpenIndex *open, Object array, size_t *count) {
+    *count = length(c, array);
+    const McadRow *rows = numbers(c, array, LONGS, sizeof *rows, *count, "rows");
+    for (size_t i = 0; i < *count && !c->failed; i++)
+        check(c, rows[i].segment < open->segments && rows[i].row < open->photos[rows[i].segment], "rows");
+    return rows;
+}
+
+INDEX(Object, reason, int32_t number) {
+    BEGIN;
+    const char *words = strerror(number);
+    END(new_array(&c, NEW_BYTES, SET_BYTES, strlen(words), words));
+}
+
+/* The entries of a commit, whose files are opened here: return 0 if one was not, and tell Java. */
+static int open_entries(Call *c, Object files, McadEntry *entries, size_t count, Object error) {
+    for (size_t i = 0; i < 2 * count && !c->failed; i++) {
+        Object path = at(c, files, i);
+        const char *name = path || i % 2 == 0 ? path_of(c, path) : NULL;
+        forget(c, path);
+        int file = name ? open_file(name) : -1;
+        McadError found = {MCAD_NOT_READ, (int32_t)i, {-file}, 0};
+        if (name && file < 0) {
+            tell(c, error, found.code, &found);
+            return 0;
+        }
+        *(i % 2 ? &entries[i / 2].words : &entries[i / 2].file) = file;
+    }
+    return !c->failed;
+}
+
+INDEX(int64_t, openIndex, Object files, Object shapes, Object deleted, Object counts, int32_t dim, Object error) {
+    BEGIN;
+    size_t count = length(&c, deleted);
+    check(&c, deleted && files && length(&c, files) == 2 * count, "files");
+    check(&c, dim > 0 && dim % 8 == 0 && dim <= MOST_DIM, "dim");
+    check(&c, length(&c, error) == 6, "error");
+    const int64_t *shape = numbers(&c, shapes, LONGS, sizeof *shape, 4 * count, "numbers");
+    const McadCount *of = numbers(&c, counts, DOUBLES, sizeof(double), 9 * count, "counts");
+    McadEntry *entries = take(&c, count + 1, sizeof *entries);
+    for (size_t i = 0; entries && i < count; i++) entries[i].file = entries[i].words = -1;
+    for (size_t i = 0; i < count && !c.failed; i++, shape += 4, of += 3) {
+        check(&c, shape[2] > 0 && shape[2] < UINT32_MAX && shape[3] >= 0, "numbers");
+        Object gone = at(&c, deleted, i);
+        size_t rows = length(&c, gone);
+        const uint32_t *row = numbers(&c, gone, INTS, sizeof *row, rows, "deleted");
+        for (size_t j = 0; j < rows && !c.failed; j++)
+            check(&c, row[j] < (uint64_t)shape[2] && (j == 0 || row[j - 1] < row[j]), "deleted");
+        forget(&c, gone);
+        entries[i] = (McadEntry){-1, -1, (uint32_t)shape[0], shape[1] != 0, (uint64_t)shape[2], rows,
+                                 (uint64_t)shape[3], row, of[0], of[1], of[2]};
+    }
+    OpenIndex *open = c.failed ? NULL : calloc(1, sizeof *open + count * sizeof *open->photos);
+    if (!open) no_memory(&c);
+    int is_open = !c.failed && open_entries(&c, files, entries, count, error);
+    if (is_open) {
+        *open = (OpenIndex){.dim = (size_t)dim, .segments = count};
+        for (size_t i = 0; i < count; i++) open->photos[i] = entries[i].photos;
+        int code = mcad_index_open(entries, count, (size_t)dim, 1, &open->index, &found);
+        tell(&c, error, code, &found);
+        is_open = code == MCAD_DONE;
+    } else if (entries)
+        for (size_t i = 0; i < count; i++) close(entries[i].file), close(entries[i].words); /* -1 is no file */
+    if (!is_open) free(open), open = NULL;
+    END((intptr_t)open);
+}
+
+INDEX(void, closeIndex, int64_t index) {
+    OpenIndex *open = (void *)(intptr_t)index;
+    (void)env, (void)class;
+    if (open) mcad_index_close(open->index);
+    free(open);
+}
+
+INDEX(int32_t, verify, int64_t index, Object stop, Object error) {
+    BEGIN;
+    OpenIndex *open = handle(&c, index, error);
+    McadStop asks = {asked, stop ? buffer(&c, stop, sizeof(int32_t), "stop") : NULL};
+    if (!c.failed) tell(&c, error, mcad_index_verify(open->index, &asks, &found), &found);
+    END(0);
+}
+
+INDEX(Object, size, int64_t index) {
+    BEGIN;
+    McadSize size = {0};
+    OpenIndex *open = (void *)(intptr_t)index;
+    if (check(&c, open != NULL, "index")) mcad_index_size(open->index, &size);
+    int64_t values[] = {(int64_t)size.photos, (int64_t)size.bytes, size.has_words};
+    END(new_array(&c, NEW_LONGS, SET_LONGS, 3, values));
+}
+
+INDEX(Object, find, int64_t index, Object paths, Object error) {
+    BEGIN;
+    OpenIndex *open = handle(&c, index, error);
+    McadStrings wanted = strings(&c, paths, "paths");
+    McadRow *rows = take(&c, wanted.count + 1, sizeof *rows);
+    if (!c.failed) tell(&c, error, mcad_index_find(open->index, &wanted, rows, &found), &found);
+    END(new_array(&c, NEW_LONGS, SET_LONGS, wanted.count, rows));
+}
+
+INDEX(Object, paths, int64_t index, Object rows, Object error) {
+    BEGIN;
+    McadStrings paths = {0};
+    OpenIndex *open = handle(&c, index, error);
+    size_t count;
+    const McadRow *wanted = rows_of(&c, open, rows, &count);
+    if (!c.failed) tell(&c, error, mcad_index_paths(open->index, wanted, count, &paths, &found), &found);
+    END(texts(&c, &paths));
+}
+
+INDEX(Object, list, int64_t index, Object after, Object rows, Object error) {
+    BEGIN;
+    McadStrings paths = {0};
+    OpenIndex *open = handle(&c, index, error);
+    size_t size = length(&c, after), most = length(&c, rows);
+    uint64_t ends[] = {0, size}; /* any prefix */
+    McadStrings wanted = {numbers(&c, after, BYTES, 1, size, "after"), ends, 2};
+    McadRow *listed = take(&c, most + 1, sizeof *listed);
+    check(&c, most > 0, "rows");
+    if (!c.failed) tell(&c, error, mcad_index_list(open->index, &wanted, most, listed, &paths, &found), &found);
+    set(&c, rows, SET_LONGS, paths.count, listed);
+    END(texts(&c, &paths));
+}
+
+/* Room for `count` numbers that go to an array with as many or more; NULL without an array. */
+static void *room(Call *c, Object array, size_t count, size_t size, const char *name) {
+    if (!array || !check(c, length(c, array) >= count, name)) return NULL;
+    return take(c, count + 1, size);
+}
+
+INDEX(int32_t, photos, int64_t index, Object rows, Object stamps, Object is_read, Object embeddings, Object error) {
+    BEGIN;
+    OpenIndex *open = handle(&c, index, error);
+    size_t count, width = c.failed ? 0 : open->dim;
+    const McadRow *wanted = rows_of(&c, open, rows, &count);
+    McadPhotos p = {.stamps = room(&c, stamps, 2 * count, sizeof *p.stamps, "stamps")};
+    p.is_read = room(&c, is_read, count, 1, "isRead");
+    p.embeddings = room(&c, embeddings, count * width, sizeof *p.embeddings, "embeddings");
+    if (!c.failed) tell(&c, error, mcad_index_photos(open->index, wanted, count, &p, &found), &found);
+    if (stamps) set(&c, stamps, SET_INTS, 2 * count, p.stamps);
+    if (is_read) set(&c, is_read, SET_BYTES, count, p.is_read);
+    if (embeddings) set(&c, embeddings, SET_FLOATS, count * width, p.embeddings);
+    END((int32_t)count);
+}
+
+INDEX(int64_t, openFilter, int64_t index, Object rows, Object place, Object count, Object error) {
+    BEGIN;
+    OpenIndex *open = handle(&c, index, error);
+    McadChoice choice = {.first = INT64_MIN, .end = INT64_MAX, .place = strings(&c, place, "place")};
+    const uint64_t **bits = rows && !c.failed ? take(&c, open->segments + 1, sizeof *bits) : NULL;
+    check(&c, !rows || c.failed || length(&c, rows) == open->segments, "rows");
+    for (size_t i = 0; bits && i < open->segments && !c.failed; i++) {
+        Object of = at(&c, rows, i);
+        bits[i] = numbers(&c, of, LONGS, sizeof **bits, (size_t)(open->photos[i] + 63) / 64, "rows");
+        forget(&c, of);
+    }
+    choice.rows = bits;
+    check(&c, length(&c, count) == 1, "count");
+    McadFilter *made = NULL;
+    size_t passing = 0;
+    const McadChoice *chosen = bits || choice.place.count ? &choice : NULL;
+    if (!c.failed) tell(&c, error, mcad_filter_open(open->index, chosen, &made, &passing, &found), &found);
+    int64_t value = (int64_t)passing;
+    set(&c, count, SET_LONGS, 1, &value);
+    END((intptr_t)made);
+}
+
+INDEX(void, closeFilter, int64_t filter) {
+    (void)env, (void)class;
+    if (filter) mcad_filter_close((void *)(intptr_t)filter);
+}
+
+INDEX(int32_t, search, int64_t index, int64_t filter, Object query, uint8_t exact, Object rows, Object scores,
+      Object scan_ms, Object error) {
+    BEGIN;
+    OpenIndex *open = handle(&c, index, error);
+    McadFilter *among = handle(&c, filter, error);
+    size_t count = length(&c, rows);
+    double ms = 0;
+    check(&c, count > 0 && length(&c, scores) == count, "scores");
+    check(&c, length(&c, scan_ms) == 1, "scanMs");
+    const float *vector = numbers(&c, query, FLOATS, sizeof *vector, c.failed ? 0 : open->dim, "query");
+    McadRow *best = take(&c, count, sizeof *best);
+    float *cosines = take(&c, count, sizeof *cosines);
+    int code = c.failed ? MCAD_NO_MEMORY : mcad_search(among, vector, exact, NULL, best, cosines, &count, &ms, &found);
+    tell(&c, error, code, &found);
+    if (code != MCAD_DONE) count = 0;
+    set(&c, rows, SET_LONGS, count, best);
+    set(&c, scores, SET_FLOATS, count, cosines);
+    set(&c, scan_ms, SET_DOUBLES, 1, &ms);
+    END((int32_t)count);
+}
+
+static McadTerms terms_of(Call *c, Object words, Object modes) {
+    McadTerms terms = {.words = strings(c, words, "terms")};
+    terms.modes = numbers(c, modes, BYTES, 1, terms.words.count, "modes");
+    return terms;
+}
+
+INDEX(int32_t, searchWords, int64_t index, int64_t filter, Object words, Object modes, Object near, Object rows,
+      Object shares, Object cosines, Object error) {
+    BEGIN;
+    OpenIndex *open = handle(&c, index, error);
+    McadFilter *among = handle(&c, filter, error);
+    size_t count = length(&c, rows);
+    check(&c, count > 0 && length(&c, shares) == count, "shares");
+    check(&c, length(&c, cosines) == count, "cosines");
+    McadTerms terms = terms_of(&c, words, modes);
+    const float *vector = near && !c.failed ? numbers(&c, near, FLOATS, sizeof *vector, open->dim, "near") : NULL;
+    McadRow *best = take(&c, count, sizeof *best);
+    float *share = take(&c, count, sizeof *share), *cosine = take(&c, count, sizeof *cosine);
+    int code = MCAD_NO_MEMORY;
+    if (!c.failed) code = mcad_words_search(among, &terms, vector, best, share, &count, cosine, &found);
+    tell(&c, error, code, &found);
+    if (code != MCAD_DONE) count = 0;
+    set(&c, rows, SET_LONGS, count, best);
+    set(&c, shares, SET_FLOATS, count, share);
+    set(&c, cosines, SET_FLOATS, count, cosine);
+    END((int32_t)count);
+}
+
+INDEX(Object, readWords, int64_t index, Object rows, Object error) {
+    BEGIN;
+    McadStrings records = {0};
+    OpenIndex *open = handle(&c, index, error);
+    size_t count;
+    const McadRow *wanted = rows_of(&c, open, rows, &count);
+    if (!c.failed) tell(&c, error, mcad_words_read(open->index, wanted, count, &records, &found), &found);
+    END(texts(&c, &records));
+}
+
+INDEX(Object, alike, Object words, Object modes, Object given) {
+    BEGIN;
+    McadTerms terms = terms_of(&c, words, modes);
+    McadStrings others = strings(&c, given, "words");
+    uint8_t *alike = take(&c, others.count + 1, 1);
+    if (!c.failed) mcad_words_alike(&terms, &others, alike);
+    END(new_array(&c, NEW_BYTES, SET_BYTES, others.count, alike));
+}
+
+static void close_writer(OpenWriter *open) {
+    if (!open) return;
+    if (open->writer) mcad_writer_close(open->writer);
+    close(open->spool); /* -1 is no file */
+    free(open);
+}
+
+INDEX(int64_t, openWriter, int64_t index, Object spool, int32_t cells_from, double cells_gain, Object error) {
+    BEGIN;
+    McadLimits limits;
+    OpenIndex *of = handle(&c, index, error);
+    const char *path = path_of(&c, spool);
+    mcad_limits(&limits);
+    if (cells_from >= 0) limits.cells_from = (size_t)cells_from;
+    if (cells_gain >= 0) limits.cells_gain = cells_gain;
+    OpenWriter *open = c.failed ? NULL : calloc(1, sizeof *open);
+    if (!open) no_memory(&c);
+    int code = MCAD_NOT_WRITTEN;
+    if (open) {
+        unlink(path); /* of a process that was killed here */
+        *open = (OpenWriter){.dim = of->dim, .entries = of->segments, .listed_of = -1};
+        open->spool = create_file(&c, path, error);
+        if (open->spool >= 0) {
+            unlink(path);
+            code = mcad_writer_open(of->index, open->spool, &limits, &open->writer, &found);
+            tell(&c, error, code, &found);
+        }
+    }
+    if (code != MCAD_DONE) close_writer(open), open = NULL;
+    END((intptr_t)open);
+}
+
+INDEX(void, closeWriter, int64_t writer) {
+    (void)env, (void)class;
+    close_writer((void *)(intptr_t)writer);
+}
+
+/* A writer that takes changes, or one that has planned its commit. */
+static OpenWriter *writer_of(Call *c, int64_t pointer, int is_planned, Object error) {
+    OpenWriter *open = handle(c, pointer, error);
+    check(c, c->failed || open->is_planned == is_planned, "writer");
+    return open;
+}
+
+INDEX(int32_t, add, int64_t writer, Object paths, Object embeddings, Object stamps, Object times, Object error) {
+    BEGIN;
+    OpenWriter *open = writer_of(&c, writer, 0, error);
+    McadStrings photos = strings(&c, paths, "paths");
+    size_t count = photos.count, width = c.failed ? 0 : open->dim;
+    const float *vectors = numbers(&c, embeddings, FLOATS, sizeof *vectors, count * width, "embeddings");
+    const uint32_t *states = numbers(&c, stamps, INTS, sizeof *states, 2 * count, "stamps");
+    const int32_t *minutes = numbers(&c, times, INTS, sizeof *minutes, count, "times");
+    if (!c.failed) tell(&c, error, mcad_writer_add(open->writer, &photos, vectors, states, minutes, &found), &found);
+    END(0);
+}
+
+INDEX(int64_t, move, int64_t writer, Object from, Object to, Object stamps, Object error) {
+    BEGIN;
+    size_t moved = 0;
+    OpenWriter *open = writer_of(&c, writer, 0, error);
+    McadStrings old = strings(&c, from, "from"), new = strings(&c, to, "to");
+    check(&c, old.count == new.count, "to");
+    const uint32_t *states = numbers(&c, stamps, INTS, sizeof *states, 2 * old.count, "stamps");
+    if (!c.failed) tell(&c, error, mcad_writer_move(open->writer, &old, &new, states, &moved, &found), &found);
+    END((int64_t)moved);
+}
+
+INDEX(int64_t, delete, int64_t writer, Object files, Object error) {
+    BEGIN;
+    size_t deleted = 0;
+    OpenWriter *open = writer_of(&c, writer, 0, error);
+    McadStrings gone = strings(&c, files, "files");
+    if (!c.failed) tell(&c, error, mcad_writer_delete(open->writer, &gone, &deleted, &found), &found);
+    END((int64_t)deleted);
+}
+
+INDEX(int64_t, setWords, int64_t writer, Object paths, Object records, Object error) {
+    BEGIN;
+    size_t known = 0;
+    OpenWriter *open = writer_of(&c, writer, 0, error);
+    McadStrings photos = strings(&c, paths, "paths"), words = strings(&c, records, "records");
+    check(&c, photos.count == words.count, "records");
+    if (!c.failed) tell(&c, error, mcad_writer_set_words(open->writer, &photos, &words, &known, &found), &found);
+    END((int64_t)known);
+}
+
+INDEX(Object, plan, int64_t writer, Object fates, Object deleted, Object error) {
+    BEGIN;
+    McadPlan plan = {0};
+    OpenWriter *open = writer_of(&c, writer, 0, error);
+    check(&c, c.failed || (fates && length(&c, fates) == open->entries), "fates");
+    check(&c, c.failed || (deleted && length(&c, deleted) == open->entries), "deleted");
+    int code = c.failed ? MCAD_NO_MEMORY : mcad_writer_plan(open->writer, 0, 0, &plan, &found);
+    tell(&c, error, code, &found);
+    if (code == MCAD_DONE) {
+        open->is_planned = 1;
+        set(&c, fates, SET_BYTES, open->entries, plan.fates);
+        for (size_t i = 0; i < open->entries && !c.failed; i++)
+            if (plan.fates[i] != MCAD_MERGED)
+                set_at(&c, deleted, i, new_array(&c, NEW_INTS, SET_INTS, plan.deleted_counts[i], plan.deleted[i]));
+    }
+    int64_t values[] = {plan.is_changed, plan.has_words, (int64_t)plan.photos};
+    END(new_array(&c, NEW_LONGS, SET_LONGS, 3, values));
+}
+
+INDEX(int32_t, writeSegment, int64_t writer, Object file, Object stop, Object shape, Object counts, Object error) {
+    BEGIN;
+    McadEntry entry = {0};
+    OpenWriter *open = writer_of(&c, writer, 1, error);
+    McadStop asks = {asked, stop ? buffer(&c, stop, sizeof(int32_t), "stop") : NULL};
+    check(&c, length(&c, shape) == 4, "numbers");
+    check(&c, length(&c, counts) == 9, "counts");
+    const char *path = path_of(&c, file);
+    int out = create_file(&c, path, error);
+    if (out >= 0) {
+        tell(&c, error, mcad_writer_segment(open->writer, out, &asks, &entry, &found), &found);
+        close(out);
+    }
+    int64_t values[] = {entry.header_crc32, entry.has_cells, (int64_t)entry.photos, (int64_t)entry.prescan_bits};
+    McadCount all[] = {entry.candidates, entry.prescan, entry.cells};
+    set(&c, shape, SET_LONGS, 4, values);
+    set(&c, counts, SET_DOUBLES, 9, all);
+    END(0);
+}
+
+INDEX(Object, names, int64_t writer, int32_t entry, Object error) {
+    BEGIN;
+    McadStrings files = {0};
+    OpenWriter *open = writer_of(&c, writer, 1, error);
+    check(&c, c.failed || (entry >= 0 && (size_t)entry <= open->entries), "entry");
+    if (!c.failed) {
+        int code = mcad_writer_names(open->writer, (size_t)entry, &files, &found);
+        tell(&c, error, code, &found);
+        open->listed = files.count;
+        open->listed_of = code == MCAD_DONE ? entry : -1;
+    }
+    END(texts(&c, &files));
+}
+
+INDEX(int32_t, writeWords, int64_t writer, int32_t entry, Object names, Object file, Object error) {
+    BEGIN;
+    OpenWriter *open = writer_of(&c, writer, 1, error);
+    McadStrings terms = strings(&c, names, "names");
+    check(&c, c.failed || (entry >= 0 && entry == open->listed_of && terms.count == open->listed), "names");
+    const char *path = path_of(&c, file);
+    int out = create_file(&c, path, error);
+    if (out >= 0) {
+        tell(&c, error, mcad_writer_words(open->writer, (size_t)entry, &terms, out, &found), &found);
+        close(out);
+    }
+    END(0);
+}
 
 EXPORT int32_t Java_io_github_mcadmobile_engine_base_NativeLibrary_layout(Env env, Object class) {
     (void)env, (void)class;
     return mcad_layout();
-}
-
-/* Open a segment's file: its descriptor, -1 if it is a link or does not open, -2 if its header has another CRC-32. */
-EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_open(
-    Env env, Object class, Object path, int32_t header_crc) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    char *name = numbers(&c, path, BYTES, 1, length(&c, path), "path");
-    int file = -1;
-    uint32_t found;
-    if (name && (file = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) >= 0
-        && (pread(file, &found, sizeof found, CRC_AT) != sizeof found || found != (uint32_t)header_crc)) {
-        close(file);
-        file = -2;
-    }
-#ifdef POSIX_FADV_RANDOM
-    if (file >= 0) posix_fadvise(file, 0, 0, POSIX_FADV_RANDOM);
-#endif
-    finish(&c);
-    return file;
-}
-
-/* Single numbers of a map will be read: disable read-ahead. */
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_readAlone(Env env, Object class, Object map) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    uintptr_t start = (uintptr_t)buffer(&c, map, 0, "map"), page = mcad_page();
-    int64_t capacity = c.failed ? 0 : CALL(env, BUFFER_CAPACITY, int64_t (*)(Env, Object))(env, map);
-    if (!c.failed) madvise((void *)(start / page * page), start % page + (size_t)capacity, MADV_RANDOM);
-    finish(&c);
-}
-
-/* Start reading all spans of a file: first byte, byte after the last. */
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_fetch(Env env, Object class, int32_t file, Object array) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t count = length(&c, array);
-    const int64_t *spans = numbers(&c, array, LONGS, sizeof *spans, count, "spans");
-    check(&c, file >= 0, "descriptor");
-    check(&c, count % 2 == 0, "spans");
-    for (size_t i = 0; !c.failed && i < count; i += 2) /* a length of 0 would mean the rest of the file */
-        check(&c, spans[i] >= 0 && spans[i] < spans[i + 1], "spans");
-#ifdef POSIX_FADV_WILLNEED
-    for (size_t i = 0; !c.failed && i < count; i += 2)
-        posix_fadvise(file, spans[i], spans[i + 1] - spans[i], POSIX_FADV_WILLNEED);
-#endif
-    finish(&c);
-}
-
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_close(Env env, Object class, int32_t file) {
-    (void)env, (void)class;
-    if (file >= 0) close(file);
-}
-
-/* Whether rows of so many numbers have a width that an index may have. */
-static int check_dim(Call *c, size_t dim) { return check(c, dim % 8 == 0 && dim > 0 && dim <= MOST_DIM, "dim"); }
-
-/* A copy of rows of `dim` numbers; their number goes to `count`. */
-static float *rows_of(Call *c, Object array, size_t dim, size_t *count) {
-    size_t all = length(c, array);
-    *count = check_dim(c, dim) ? all / dim : 0;
-    return check(c, all % (c->failed ? 1 : dim) == 0, "rows") ? numbers(c, array, FLOATS, sizeof(float), all, "rows")
-                                                             : NULL;
-}
-
-static void set(Call *c, Object array, int region, size_t count, void *from) {
-    if (!c->failed) CALL(c->env, region, Region *)(c->env, array, 0, (int32_t)count, from);
-}
-
-/* Scale an embedding to length 1 and rotate it; return the length that it had. */
-EXPORT float Java_io_github_mcadmobile_engine_index_Kernel_prepare(Env env, Object class, Object vector) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    float found = 0;
-    size_t dim = length(&c, vector), count;
-    float *copy = rows_of(&c, vector, dim, &count);
-    if (copy && !mcad_prepare(copy, 1, dim, &found)) no_memory(&c);
-    set(&c, vector, SET_FLOATS, dim, copy);
-    finish(&c);
-    return found;
-}
-
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_rotate(Env env, Object class, Object vector, uint8_t back) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t dim = length(&c, vector), count;
-    float *copy = rows_of(&c, vector, dim, &count);
-    if (copy && !mcad_rotate(copy, 1, dim, back)) no_memory(&c);
-    set(&c, vector, SET_FLOATS, dim, copy);
-    finish(&c);
-}
-
-/* Encode rows as whole records; `feedback` [dim][dim] may be NULL. */
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_encode(
-    Env env, Object class, Object rows, Object axis, Object feedback, Object records) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t dim = length(&c, axis), count, size = dim + dim / 8 + 4;
-    const float *given = rows_of(&c, rows, dim, &count);
-    const float *around = numbers(&c, axis, FLOATS, sizeof *around, dim, "axis");
-    const float *shares = feedback && !c.failed ? buffer(&c, feedback, dim * dim * sizeof *shares, "feedback") : NULL;
-    check(&c, length(&c, records) == count * size, "records");
-    uint8_t *made = take(&c, count * size + 1, 1);
-    if (!c.failed && !mcad_encode(given, count, dim, around, shares, made, mcad_level())) no_memory(&c);
-    set(&c, records, SET_BYTES, count * size, made);
-    finish(&c);
-}
-
-/* Decode whole records to rows. */
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_decode(
-    Env env, Object class, Object records, Object axis, Object rows) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t dim = length(&c, axis), size = dim + dim / 8 + 4, count = length(&c, records) / size;
-    check_dim(&c, dim);
-    const uint8_t *given = numbers(&c, records, BYTES, 1, count * size, "records");
-    const float *around = numbers(&c, axis, FLOATS, sizeof *around, dim, "axis");
-    check(&c, length(&c, rows) == count * dim, "rows");
-    float *made = take(&c, count * dim + 1, sizeof *made);
-    if (!c.failed) mcad_decode(given, count, dim, around, made);
-    set(&c, rows, SET_FLOATS, count * dim, made);
-    finish(&c);
-}
-
-/* Split a rotated query by an axis: its residual, and its cosine per projection step. */
-EXPORT double Java_io_github_mcadmobile_engine_index_Kernel_split(
-    Env env, Object class, Object query, Object axis, Object residual) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    double step = 0;
-    size_t dim = length(&c, axis);
-    check_dim(&c, dim);
-    const float *given = numbers(&c, query, FLOATS, sizeof *given, dim, "query");
-    const float *around = numbers(&c, axis, FLOATS, sizeof *around, dim, "axis");
-    check(&c, length(&c, residual) == dim, "residual");
-    double *rest = take(&c, dim, sizeof *rest);
-    if (!c.failed) step = mcad_split_query(given, dim, around, rest);
-    set(&c, residual, SET_DOUBLES, dim, rest);
-    finish(&c);
-    return step;
-}
-
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_addUp(Env env, Object class, Object rows, Object total) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t dim = length(&c, total), count;
-    const float *given = rows_of(&c, rows, dim, &count);
-    double *sum = numbers(&c, total, DOUBLES, sizeof *sum, dim, "total");
-    if (!c.failed) mcad_add_up(given, count, dim, sum);
-    set(&c, total, SET_DOUBLES, dim, sum);
-    finish(&c);
-}
-
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_axis(Env env, Object class, Object total, Object axis) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t dim = length(&c, axis);
-    check_dim(&c, dim);
-    const double *sum = numbers(&c, total, DOUBLES, sizeof *sum, dim, "total");
-    float *made = take(&c, dim, sizeof *made);
-    if (!c.failed) mcad_axis(sum, dim, made);
-    set(&c, axis, SET_FLOATS, dim, made);
-    finish(&c);
-}
-
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_addCovariance(
-    Env env, Object class, Object rows, Object axis, Object covariance) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t dim = length(&c, axis), count;
-    const float *given = rows_of(&c, rows, dim, &count);
-    const float *around = numbers(&c, axis, FLOATS, sizeof *around, dim, "axis");
-    double *sum = c.failed ? NULL : buffer(&c, covariance, dim * dim * sizeof *sum, "covariance");
-    if (!c.failed && !mcad_add_covariance(given, count, dim, around, sum, mcad_level())) no_memory(&c);
-    finish(&c);
-}
-
-/* Return whether rounding by `shares` is worthwhile. */
-EXPORT uint8_t Java_io_github_mcadmobile_engine_index_Kernel_feedback(
-    Env env, Object class, Object covariance, int32_t dim, Object shares) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    int useful = 0;
-    size_t width = (size_t)dim;
-    check_dim(&c, width);
-    double *sum = c.failed ? NULL : buffer(&c, covariance, width * width * sizeof *sum, "covariance");
-    float *made = c.failed ? NULL : buffer(&c, shares, width * width * sizeof *made, "shares");
-    if (!c.failed && (useful = mcad_feedback(sum, width, made, mcad_level())) < 0) no_memory(&c);
-    finish(&c);
-    return useful > 0;
-}
-
-EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_feedbackStep(
-    Env env, Object class, int32_t photos, int32_t dim) {
-    (void)env, (void)class;
-    return photos < 0 || dim <= 0 ? 0 : (int32_t)mcad_feedback_step((size_t)photos, (size_t)dim);
-}
-
-EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_sampleStep(
-    Env env, Object class, int32_t photos, int32_t dim) {
-    (void)env, (void)class;
-    return photos <= 0 || dim <= 0 ? 1 : (int32_t)mcad_sample_step((size_t)photos, (size_t)dim);
-}
-
-EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_cellsFrom(Env env, Object class) {
-    Limits limits;
-    (void)env, (void)class;
-    mcad_limits(&limits);
-    return (int32_t)limits.cells_from;
-}
-
-EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_count(
-    Env env, Object class, double factor, double exponent, double growth, int32_t photos, int32_t k, uint8_t in_cells) {
-    Count count = {factor, exponent, growth};
-    size_t n = photos > 0 ? (size_t)photos : 0, results = k > 0 ? (size_t)k : 1;
-    (void)env, (void)class;
-    return (int32_t)(in_cells ? mcad_count_in_cells(&count, n, results) : mcad_count(&count, n, results));
-}
-
-/* `merged`: whether each segment is merged; return whether the axis is computed anew. */
-EXPORT uint8_t Java_io_github_mcadmobile_engine_index_Kernel_planMerge(
-    Env env, Object class, Object live, Object deleted, int64_t added, int64_t axis_photos, Object merged) {
-    Call c = {env, 0, NULL};
-    Limits limits;
-    (void)class;
-    int anew = 0;
-    size_t count = length(&c, merged);
-    const int64_t *rows = numbers(&c, live, LONGS, sizeof *rows, count, "live");
-    const int64_t *gone = numbers(&c, deleted, LONGS, sizeof *gone, count, "deleted");
-    uint8_t *chosen = take(&c, count + 1, 1);
-    mcad_limits(&limits);
-    if (!c.failed) anew = mcad_plan_merge(rows, gone, count, added, axis_photos, &limits, chosen);
-    set(&c, merged, SET_BYTES, count, chosen);
-    finish(&c);
-    return (uint8_t)anew;
-}
-
-/* Add rows to a sample from its row `at` on. */
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_shrink(
-    Env env, Object class, Object rows, int32_t dim, Object sample, int32_t at) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t count, width = (size_t)dim, before = (size_t)at * width;
-    const float *given = rows_of(&c, rows, width, &count);
-    check(&c, at >= 0, "at");
-    int16_t *all = c.failed ? NULL : buffer(&c, sample, (before + count * width) * sizeof *all, "sample");
-    if (!c.failed) mcad_shrink(given, count * width, all + before);
-    finish(&c);
-}
-
-/* `counts`: bits to scan, bits of a prescan and cells, then the three numbers of each of three counts. */
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_tune(
-    Env env, Object class, Object sample, int32_t count, Object axis, int32_t photos, int32_t cells_from,
-    uint8_t at_any_cost, Object bit_weights, Object centroids, Object counts) {
-    Call c = {env, 0, NULL};
-    Limits limits;
-    (void)class;
-    size_t dim = length(&c, axis), scanned = dim < MOST_SCANNED ? dim : MOST_SCANNED;
-    check_dim(&c, dim);
-    check(&c, count >= 0 && photos >= 0 && cells_from >= 0, "photos");
-    Tune t = {.count = (size_t)count, .dim = dim, .photos = (size_t)photos};
-    t.axis = numbers(&c, axis, FLOATS, sizeof *t.axis, dim, "axis");
-    if (!c.failed) t.sample = buffer(&c, sample, t.count * dim * sizeof *t.sample, "sample");
-    if (!c.failed) t.bit_weights = buffer(&c, bit_weights, scanned * dim * sizeof *t.bit_weights, "bitWeights");
-    if (!c.failed) t.centroids = buffer(&c, centroids, MOST_CELLS * dim * sizeof *t.centroids, "centroids");
-    check(&c, length(&c, counts) == 12, "counts");
-    mcad_limits(&limits);
-    limits.cells_from = (size_t)cells_from;
-    if (at_any_cost) limits.cells_gain = 0;
-    if (!c.failed && !mcad_tune(&t, &limits, mcad_level())) no_memory(&c);
-    double found[12] = {(double)t.scan_bits, (double)t.prescan_bits, (double)t.cells};
-    memcpy(found + 3, &t.candidates, sizeof t.candidates);
-    memcpy(found + 6, &t.prescan, sizeof t.prescan);
-    memcpy(found + 9, &t.in_cells, sizeof t.in_cells);
-    set(&c, counts, SET_DOUBLES, 12, found);
-    finish(&c);
-}
-
-/* Quantize a rotated query by bit weights [words.length / 3 * 64][dim]; return the step. */
-EXPORT double Java_io_github_mcadmobile_engine_index_Kernel_quantize(
-    Env env, Object class, Object bit_weights, Object query, Object words) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    double step = 0;
-    size_t dim = length(&c, query), all = length(&c, words), bits = all / 3 * 64;
-    check_dim(&c, dim);
-    check(&c, all % 3 == 0 && bits > 0 && bits <= dim, "words");
-    const float *given = numbers(&c, query, FLOATS, sizeof *given, dim, "query");
-    const float *weights = c.failed ? NULL : buffer(&c, bit_weights, bits * dim * sizeof *weights, "bitWeights");
-    uint64_t *made = take(&c, all + 1, sizeof *made);
-    if (!c.failed) step = mcad_quantize_query(weights, bits, given, dim, made);
-    set(&c, words, SET_LONGS, all, made);
-    finish(&c);
-    return step;
-}
-
-/* Find the cell of each row. */
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_assignCells(
-    Env env, Object class, Object rows, Object axis, Object centroids, int32_t cells, Object of_rows) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t dim = length(&c, axis), count;
-    const float *given = rows_of(&c, rows, dim, &count);
-    const float *around = numbers(&c, axis, FLOATS, sizeof *around, dim, "axis");
-    check(&c, cells > 0 && cells <= UINT16_MAX, "cells");
-    const int16_t *centres = c.failed ? NULL : buffer(&c, centroids, (size_t)cells * dim * sizeof *centres, "centroids");
-    check(&c, length(&c, of_rows) == count, "ofRows");
-    uint16_t *found = take(&c, count + 1, sizeof *found);
-    int32_t *wide = take(&c, count + 1, sizeof *wide);
-    if (!c.failed && !mcad_assign_cells(given, count, dim, around, centres, (size_t)cells, found, mcad_level()))
-        no_memory(&c);
-    for (size_t i = 0; i < count && !c.failed; i++) wide[i] = found[i];
-    set(&c, of_rows, SET_INTS, count, wide);
-    finish(&c);
-}
-
-/* List all cells in the order in which a rotated query scans them. */
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_orderCells(
-    Env env, Object class, Object query, Object centroids, Object order) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t dim = length(&c, query), cells = length(&c, order);
-    check_dim(&c, dim);
-    const float *given = numbers(&c, query, FLOATS, sizeof *given, dim, "query");
-    const int16_t *centres = c.failed ? NULL : buffer(&c, centroids, cells * dim * sizeof *centres, "centroids");
-    int64_t *found = take(&c, cells + 1, sizeof *found);
-    int32_t *narrow = take(&c, cells + 1, sizeof *narrow);
-    if (!c.failed && !mcad_order_cells(given, dim, centres, cells, found)) no_memory(&c);
-    for (size_t i = 0; i < cells && !c.failed; i++) narrow[i] = (int32_t)found[i];
-    set(&c, order, SET_INTS, cells, narrow);
-    finish(&c);
-}
-
-/* The spans to scan of `photos` places: first, after the last; ascending. */
-static const uint64_t *spans_of(Call *c, Object array, size_t photos, size_t *count, size_t *places) {
-    size_t all = length(c, array), end = 0;
-    *count = all / 2;
-    *places = 0;
-    const int32_t *given = numbers(c, array, INTS, sizeof *given, all, "spans");
-    uint64_t *spans = take(c, all + 1, sizeof *spans);
-    check(c, all % 2 == 0, "spans");
-    for (size_t i = 0; spans && !c->failed && i < all; i += 2) {
-        if (!check(c, given[i] >= 0 && (size_t)given[i] >= end && given[i] < given[i + 1], "spans")) break;
-        spans[i] = (uint64_t)given[i];
-        spans[i + 1] = end = (size_t)given[i + 1];
-        *places += end - spans[i];
-    }
-    check(c, end <= photos, "spans");
-    return spans;
-}
-
-/* The first `words` of each row of [3][all]. */
-static const uint64_t *narrowed(Call *c, const uint64_t *query, size_t words, size_t all) {
-    uint64_t *first = take(c, 3 * words, sizeof *first);
-    for (size_t i = 0; first && i < 3; i++) memcpy(first + i * words, query + i * all, words * sizeof *first);
-    return first;
-}
-
-static size_t scan(Call *c, Scan *s) {
-    s->rows = take(c, s->wanted + BLOCKS, sizeof *s->rows);
-    s->distances = take(c, s->wanted + BLOCKS, sizeof *s->distances);
-    s->histogram = take(c, 3 * 64 * s->words + 1, sizeof *s->histogram);
-    return c->failed || !s->wanted ? 0 : mcad_scan(s, mcad_level());
-}
-
-/* Narrow the places found by some words to the `wanted` nearest by all `words`. */
-static size_t look_again(Call *c, Scan *s, size_t found, const uint64_t *query, size_t words, size_t wanted) {
-    uint64_t *columns = take(c, words * found + 1, sizeof *columns), span[2] = {0, found};
-    if (c->failed || !found) return 0;
-    for (size_t w = 0; w < words; w++)
-        for (size_t i = 0; i < found; i++) columns[w * found + i] = s->columns[w * s->stride + s->rows[i]];
-    Scan all = {columns, found, span, 1, query, NULL, words, wanted < found ? wanted : found, NULL, NULL, NULL};
-    size_t kept = scan(c, &all);
-    if (c->failed) return 0;
-    for (size_t i = 0; i < kept; i++) all.rows[i] = s->rows[all.rows[i]];
-    s->rows = all.rows;
-    s->distances = all.distances;
-    return kept;
-}
-
-/* The `wanted` nearest places, ascending, then their distances; a scan of the first words passes `prescanned`. */
-EXPORT Object Java_io_github_mcadmobile_engine_index_Kernel_nearest(
-    Env env, Object class, Object columns, int32_t photos, Object query, Object spans, Object allowed,
-    int32_t prescan_words, int32_t prescanned, int32_t wanted) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t words = length(&c, query) / 3, places = 0, found = 0;
-    check(&c, photos > 0, "photos");
-    check(&c, words > 0 && 64 * words <= MOST_DIM, "query");
-    check(&c, prescan_words >= 0 && (size_t)prescan_words <= words, "prescanWords");
-    check(&c, wanted >= 0 && prescanned >= 0, "wanted");
-    uint64_t *all = numbers(&c, query, LONGS, sizeof *all, 3 * words, "query");
-    Scan s = {.stride = (size_t)photos, .words = prescan_words ? (size_t)prescan_words : words};
-    s.spans = spans_of(&c, spans, s.stride, &s.span_count, &places);
-    s.columns = buffer(&c, columns, 8 * words * s.stride, "columns");
-    if (allowed) s.allowed = buffer(&c, allowed, bit_bytes(s.stride), "allowed");
-    s.wanted = prescan_words ? (size_t)prescanned : (size_t)wanted;
-    if (s.wanted > places) s.wanted = places;
-    s.query = c.failed ? NULL : prescan_words ? narrowed(&c, all, s.words, words) : all;
-    found = scan(&c, &s);
-    if (!c.failed && prescan_words) found = look_again(&c, &s, found, all, words, (size_t)wanted);
-    int32_t *distances = take(&c, found + 1, sizeof *distances);
-    Object result = c.failed ? NULL : CALL(env, NEW_INTS, Object (*)(Env, int32_t))(env, (int32_t)(2 * found));
-    if (result) {
-        for (size_t i = 0; i < found; i++) distances[i] = s.distances[i];
-        set_ints(&c, result, 0, found, (const int32_t *)s.rows);
-        set_ints(&c, result, found, found, distances);
-    }
-    finish(&c);
-    return result;
-}
-
-/* Return how many cells in `order` hold `enough` passing photos; -1 if a place names no row. `counts`: passing photos
- * per cell, negative while unknown. */
-EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_probe(
-    Env env, Object class, Object rows, int32_t photos, Object starts, Object row_bits, Object place_bits, Object counts,
-    Object order, int32_t enough) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t cells = length(&c, counts), probes = length(&c, order);
-    int64_t probed = -1;
-    check(&c, photos > 0 && enough >= 0, "photos");
-    Filter f = {.photos = (size_t)photos, .end = (size_t)photos};
-    uint32_t *first = numbers(&c, starts, INTS, sizeof *first, cells + 1, "starts");
-    if (!c.failed) check(&c, first[0] == 0 && first[cells] == f.photos, "starts");
-    for (size_t i = 0; i < cells && !c.failed; i++) check(&c, first[i] <= first[i + 1], "starts");
-    f.starts = first;
-    f.counts = numbers(&c, counts, INTS, sizeof *f.counts, cells, "counts");
-    f.cell_starts = take(&c, cells + 1, sizeof *f.cell_starts);
-    f.cell_ends = take(&c, cells + 1, sizeof *f.cell_ends);
-    if (row_bits) {
-        f.rows = buffer(&c, rows, 4 * f.photos, "rows");
-        f.row_bits = buffer(&c, row_bits, bit_bytes(f.photos), "rowBits");
-        f.place_bits = buffer(&c, place_bits, bit_bytes(f.photos), "placeBits");
-    }
-    const int32_t *given = numbers(&c, order, INTS, sizeof *given, probes, "order");
-    int64_t *cell = take(&c, probes + 1, sizeof *cell);
-    for (size_t i = 0; i < probes && !c.failed; i++)
-        if (check(&c, given[i] >= 0 && (size_t)given[i] < cells, "order")) cell[i] = given[i];
-    if (!c.failed) {
-        probed = mcad_probe_cells(&f, cell, probes, (size_t)enough, mcad_level());
-        set_ints(&c, counts, 0, cells, f.counts);
-    }
-    finish(&c);
-    return (int32_t)probed;
-}
-
-/* Per segment: descriptor, offset of its records, photos, words of its columns; cosine per projection step, and half of
- * that per unit of distance. */
-enum { DESCRIPTOR, RECORDS_AT, PHOTOS, WORDS, SHAPES };
-enum { PROJECTION_STEP, STEP, FACTORS };
-
-/* `of`: columns, its query's residual, its candidates' places and distances (NULL if all are scored). */
-static void fill(Call *c, Segment *s, const int64_t *shape, const double *factors, const Object of[4]) {
-    Object columns = of[0], residual = of[1], places = of[2], distances = of[3];
-    s->dim = length(c, residual);
-    s->count = length(c, places);
-    check(c, s->dim % 8 == 0 && s->dim > 0 && s->dim <= MOST_DIM, "residual");
-    check(c, shape[DESCRIPTOR] >= 0 && shape[DESCRIPTOR] <= INT32_MAX, "descriptor");
-    check(c, shape[RECORDS_AT] >= 0 && shape[RECORDS_AT] <= INT64_MAX / 4, "recordsAt");
-    check(c, shape[PHOTOS] > 0 && shape[PHOTOS] <= INT32_MAX, "photos");
-    check(c, shape[WORDS] >= 0 && (uint64_t)shape[WORDS] <= s->dim / 64, "words");
-    if (c->failed) return;
-    s->file = (int)shape[DESCRIPTOR];
-    s->offset = shape[RECORDS_AT];
-    s->stride = (size_t)shape[PHOTOS];
-    s->words = (size_t)shape[WORDS];
-    s->size = s->dim + s->dim / 8 - 8 * s->words + 4;
-    s->projection_step = factors[PROJECTION_STEP];
-    s->step = factors[STEP];
-    s->residual = numbers(c, residual, DOUBLES, sizeof *s->residual, s->dim, "residual");
-    if (s->words) s->columns = buffer(c, columns, 8 * s->words * s->stride, "columns");
-    int32_t *rows = numbers(c, places, INTS, sizeof *rows, s->count, "places");
-    for (size_t i = 0; i < s->count && !c->failed; i++)
-        check(c, rows[i] >= 0 && (size_t)rows[i] < s->stride && (i == 0 || rows[i] > rows[i - 1]), "places");
-    s->rows = (const uint32_t *)rows;
-    if (!distances) return;
-    int32_t *far = numbers(c, distances, INTS, sizeof *far, s->count, "distances");
-    uint16_t *narrow = take(c, s->count + 1, sizeof *narrow);
-    for (size_t i = 0; i < s->count && !c->failed; i++)
-        if (check(c, far[i] >= 0 && far[i] <= UINT16_MAX, "distances")) narrow[i] = (uint16_t)far[i];
-    s->distances = narrow;
-}
-
-/* Write the cosines of all candidates, segment by segment; NaN if not scored. Return 0, or s + 1 if a record of segment
- * s could not be read. */
-EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_rescore(
-    Env env, Object class, Object columns, Object shapes, Object factors, Object residuals, Object places,
-    Object distances, int32_t k, Object cosines) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t count = length(&c, columns), all = length(&c, cosines), known = 0;
-    int32_t status = 0;
-    check(&c, k > 0, "k");
-    check(&c, length(&c, residuals) == count && length(&c, places) == count && length(&c, distances) == count, "columns");
-    const int64_t *shape = numbers(&c, shapes, LONGS, sizeof *shape, SHAPES * count, "shapes");
-    const double *factor = numbers(&c, factors, DOUBLES, sizeof *factor, FACTORS * count, "factors");
-    Segment *segments = take(&c, count + 1, sizeof *segments);
-    float *scores = take(&c, all + 1, sizeof *scores);
-    for (size_t i = 0; i < count && !c.failed; i++) {
-        Object of[] = {at(&c, columns, i), at(&c, residuals, i), at(&c, places, i), at(&c, distances, i)};
-        fill(&c, segments + i, shape + SHAPES * i, factor + FACTORS * i, of);
-        for (int object = 0; object < 4; object++) forget(&c, of[object]);
-        check(&c, segments[i].count <= all - known, "cosines");
-        if (!c.failed) segments[i].cosines = scores + known;
-        known += segments[i].count;
-    }
-    check(&c, known == all, "cosines");
-    if (!c.failed) {
-        Limits limits;
-        mcad_limits(&limits);
-        status = mcad_rescore(segments, count, (size_t)k, &limits, mcad_level());
-        if (status < 0) no_memory(&c);
-    }
-    if (!c.failed) CALL(env, SET_FLOATS, Region *)(env, cosines, 0, (int32_t)all, scores);
-    finish(&c);
-    return status;
 }
 
 /* The taps of `size` pixels, each within `available` ones. */
@@ -658,8 +637,7 @@ static Taps taps_of(Call *c, Object first, Object count, Object weights, size_t 
 /* Write a row of pixels, resized, to `rgb` from `start` on. */
 EXPORT void Java_io_github_mcadmobile_engine_photos_Resize_row(
     Env env, Object class, Object argb, Object first, Object count, Object weights, Object rgb, int32_t start) {
-    Call c = {env, 0, NULL};
-    (void)class;
+    BEGIN;
     size_t width = length(&c, argb);
     uint32_t *pixels = numbers(&c, argb, INTS, sizeof *pixels, width, "argb");
     Taps taps = taps_of(&c, first, count, weights, width);
@@ -675,8 +653,7 @@ EXPORT void Java_io_github_mcadmobile_engine_photos_Resize_row(
 /* Write rows of `stride` bytes, resized, to `out`. */
 EXPORT void Java_io_github_mcadmobile_engine_photos_Resize_columns(
     Env env, Object class, Object rows, int32_t stride, Object first, Object count, Object weights, Object out) {
-    Call c = {env, 0, NULL};
-    (void)class;
+    BEGIN;
     size_t size = length(&c, rows), wide = (size_t)stride;
     check(&c, stride > 0 && size % wide == 0, "stride");
     const uint8_t *bytes = numbers(&c, rows, BYTES, 1, size, "rows");
@@ -691,196 +668,15 @@ EXPORT void Java_io_github_mcadmobile_engine_photos_Resize_columns(
     finish(&c);
 }
 
-/* The bytes of a mapped file of words. */
-static const uint8_t *words_of(Call *c, Object map, size_t *size) {
-    const uint8_t *data = buffer(c, map, WORDS_HEAD, "map");
-    *size = c->failed ? 0 : (size_t)CALL(c->env, BUFFER_CAPACITY, int64_t (*)(Env, Object))(c->env, map);
-    return data;
-}
-
-/* Count no page of a file that was read as memory of this process. */
-static void release(Call *c, const uint8_t *data, size_t size) {
-    if (!c->failed) madvise((void *)data, size, MADV_DONTNEED);
-}
-
-static Object bytes_of(Call *c, const uint8_t *from, int64_t count) {
-    if (count > INT32_MAX) no_memory(c);
-    Object made = c->failed ? NULL : CALL(c->env, NEW_BYTES, Object (*)(Env, int32_t))(c->env, (int32_t)count);
-    if (made) CALL(c->env, SET_BYTES, void (*)(Env, Object, int32_t, int32_t, const uint8_t *))(c->env, made, 0, (int32_t)count, from);
-    return made;
-}
-
-EXPORT int64_t Java_io_github_mcadmobile_engine_index_Kernel_openWords(Env env, Object class, Object map) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t size;
-    const uint8_t *data = words_of(&c, map, &size);
-    void *model = NULL;
-    int done = c.failed ? 0 : mcad_words_open(data, size, &model);
-    if (done < 0) no_memory(&c);
-    if (done <= 0) mcad_words_close(model), model = NULL;
-    finish(&c);
-    return (int64_t)(intptr_t)model;
-}
-
-EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_closeWords(Env env, Object class, int64_t model) {
-    (void)env, (void)class;
-    mcad_words_close((void *)(intptr_t)model);
-}
-
-EXPORT Object Java_io_github_mcadmobile_engine_index_Kernel_words(
-    Env env, Object class, Object map, int64_t model, Object rows) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t size, count = length(&c, rows);
-    const uint8_t *data = words_of(&c, map, &size);
-    const uint32_t *wanted = numbers(&c, rows, INTS, sizeof *wanted, count, "rows");
-    uint8_t *records = NULL;
-    check(&c, model != 0, "model");
-    int64_t found = c.failed ? -1 : mcad_words_records(data, size, (void *)(intptr_t)model, wanted, count, &records);
-    if (found == -2) no_memory(&c);
-    Object made = found < 0 ? NULL : bytes_of(&c, records, found);
-    mcad_words_free(records);
-    release(&c, data, size);
-    finish(&c);
-    return made;
-}
-
-/* Maps and new rows of files that are taken over are NULL where a segment has none. */
-EXPORT Object Java_io_github_mcadmobile_engine_index_Kernel_buildWords(
-    Env env, Object class, Object maps, Object new_rows, Object records, Object rows, int32_t photos,
-    int32_t segment_crc, Object damaged) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t files = length(&c, maps), count = length(&c, rows), size = length(&c, records), old_count = 0;
-    check(&c, length(&c, new_rows) == files && length(&c, damaged) == 1, "newRows");
-    check(&c, photos > 0, "photos");
-    OldWords *old = take(&c, files + 1, sizeof *old);
-    int32_t *numbers_of = take(&c, files + 1, sizeof *numbers_of);
-    for (size_t i = 0; i < files && !c.failed; i++) {
-        Object map = at(&c, maps, i), of_file = at(&c, new_rows, i);
-        if (map && !c.failed) {
-            OldWords *next = old + old_count;
-            next->data = words_of(&c, map, &next->size);
-            size_t rows_of_file = c.failed ? 0 : get_32(next->data + PHOTOS_AT);
-            const int32_t *given = numbers(&c, of_file, INTS, sizeof *given, rows_of_file, "newRows");
-            for (size_t row = 0; row < rows_of_file && !c.failed; row++) check(&c, given[row] < photos, "newRows");
-            next->new_rows = given;
-            numbers_of[old_count++] = (int32_t)i;
-        }
-        forget(&c, map);
-        forget(&c, of_file);
-    }
-    const uint8_t *given = numbers(&c, records, BYTES, 1, size, "records");
-    const uint32_t *of_records = numbers(&c, rows, INTS, sizeof *of_records, count, "rows");
-    for (size_t i = 0; i < count && !c.failed; i++) check(&c, of_records[i] < (uint32_t)photos, "rows");
-    uint8_t *file = NULL;
-    int64_t made = c.failed ? -1 : mcad_words_build(old, old_count, given, size, of_records, count, (size_t)photos, (uint32_t)segment_crc, &file);
-    if (made == -1) no_memory(&c);
-    Object result = made < 0 ? NULL : bytes_of(&c, file, made);
-    mcad_words_free(file);
-    for (size_t i = 0; i < old_count; i++) release(&c, old[i].data, old[i].size);
-    if (made < -1 && !c.failed) set_ints(&c, damaged, 0, 1, numbers_of - 2 - made);
-    finish(&c);
-    return result;
-}
-
-/* Terms that are looked for: of each its modes, its sources, the number of its bytes, and these. */
-static WordQuery *queries_of(Call *c, Object array, size_t *count) {
-    size_t size = length(c, array), at = 0;
-    const uint8_t *given = numbers(c, array, BYTES, 1, size, "queries");
-    WordQuery *queries = take(c, size + 1, sizeof *queries);
-    *count = 0;
-    while (!c->failed && at < size) {
-        size_t bytes = size - at > 3 ? given[at + 2] : 0;
-        if (!check(c, bytes && bytes <= size - at - 3, "queries")) break;
-        queries[(*count)++] = (WordQuery){.term = given + at + 3, .size = bytes, .modes = given[at], .sources = given[at + 1]};
-        at += 3 + bytes;
-    }
-    return queries;
-}
-
-/* The bytes of an array, where they are, until they are unpinned: no call of JNI may be made before. */
-static uint8_t *pin(Call *c, Object array) {
-    uint8_t *bytes = c->failed ? NULL : CALL(c->env, PIN, void *(*)(Env, Object, uint8_t *))(c->env, array, NULL);
-    if (!bytes) no_memory(c);
-    return bytes;
-}
-
-static void unpin(Call *c, Object array, uint8_t *bytes) {
-    if (bytes) CALL(c->env, UNPIN, void (*)(Env, Object, void *, int32_t))(c->env, array, bytes, 0);
-}
-
-EXPORT uint8_t Java_io_github_mcadmobile_engine_index_Kernel_findWords(
-    Env env, Object class, Object map, Object queries, Object best, int32_t group, Object counts) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t size, count;
-    uint64_t photos = 0, first = 0;
-    const uint8_t *data = words_of(&c, map, &size);
-    WordQuery *terms = queries_of(&c, queries, &count);
-    check(&c, count <= MOST_QUERIES && length(&c, counts) == count, "counts");
-    if (!c.failed) photos = get_32(data + PHOTOS_AT), first = (uint32_t)group * photos;
-    check(&c, best && length(&c, best) >= first + photos, "best");
-    uint8_t *marks = pin(&c, best);
-    int failed = !marks || mcad_words_find(data, size, terms, count, marks + first);
-    unpin(&c, best, marks);
-    int32_t found[MOST_QUERIES] = {0};
-    for (size_t i = 0; !failed && i < count; i++) found[i] = (int32_t)terms[i].found;
-    set(&c, counts, SET_INTS, count, found);
-    release(&c, data, size);
-    finish(&c);
-    return !failed;
-}
-
-EXPORT uint8_t Java_io_github_mcadmobile_engine_index_Kernel_isLike(Env env, Object class, Object queries, Object word) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t size = length(&c, word), count;
-    WordQuery *terms = queries_of(&c, queries, &count);
-    const uint8_t *letters = numbers(&c, word, BYTES, 1, size, "word");
-    int is_like = !c.failed && mcad_word_likeness(terms, count, letters, size);
-    finish(&c);
-    return (uint8_t)is_like;
-}
-
-EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_rankWords(
-    Env env, Object class, Object marks, Object worths, Object allowed, int32_t k, Object rows, Object found) {
-    Call c = {env, 0, NULL};
-    (void)class;
-    size_t groups = length(&c, worths) / 256, room = length(&c, rows);
-    int64_t count = 0;
-    check(&c, k > 0 && (size_t)k <= room, "k");
-    check(&c, length(&c, found) == room, "found");
-    check(&c, marks && (groups ? length(&c, marks) % groups == 0 : !length(&c, marks)), "marks");
-    WordRanking r = {.planes = groups};
-    r.worths = numbers(&c, worths, FLOATS, sizeof *r.worths, 256 * groups, "worths");
-    if (groups) r.end = r.photos = length(&c, marks) / groups;
-    if (allowed && !c.failed) r.allowed = buffer(&c, allowed, bit_bytes(r.photos), "allowed");
-    uint32_t *best = take(&c, room + 1, sizeof *best);
-    float *worth = take(&c, room + 1, sizeof *worth);
-    uint8_t *pinned = pin(&c, marks);
-    r.best = pinned;
-    if (pinned) count = mcad_words_rank(&r, (size_t)k, room, best, worth);
-    unpin(&c, marks, pinned);
-    if (count < 0) no_memory(&c);
-    set(&c, rows, SET_INTS, room, best);
-    set(&c, found, SET_FLOATS, room, worth);
-    finish(&c);
-    return (int32_t)count;
-}
-
 /* Of each line of a coordinate's names, its start in the table and its bytes; NULL if the table is damaged. */
 EXPORT Object Java_io_github_mcadmobile_engine_words_Places_near(
     Env env, Object class, Object table, double latitude, double longitude, double cosine) {
-    Call c = {env, 0, NULL};
-    (void)class;
+    BEGIN;
     const uint8_t *data = buffer(&c, table, 0, "table");
     int64_t size = c.failed ? 0 : CALL(env, BUFFER_CAPACITY, int64_t (*)(Env, Object))(env, table);
     uint32_t spans[8];
     int lines = c.failed ? -1 : mcad_places_near(data, (size_t)size, latitude, longitude, cosine, spans);
-    Object made = lines < 0 ? NULL : CALL(env, NEW_INTS, Object (*)(Env, int32_t))(env, 2 * lines);
-    if (made) set_ints(&c, made, 0, (size_t)(2 * lines), (const int32_t *)spans);
+    Object made = lines < 0 ? NULL : new_array(&c, NEW_INTS, SET_INTS, 2 * (uint64_t)lines, spans);
     finish(&c);
     return made;
 }
@@ -888,17 +684,16 @@ EXPORT Object Java_io_github_mcadmobile_engine_words_Places_near(
 /* Find boxes in a map [height][width] of floats; how many were written to `boxes` [most][9]. */
 EXPORT int32_t Java_io_github_mcadmobile_engine_reading_Detector_boxes(
     Env env, Object class, Object map, int32_t width, int32_t height, Object boxes) {
-    Call c = {env, 0, NULL};
-    (void)class;
+    BEGIN;
     size_t most = length(&c, boxes) / 9, wide = (size_t)width, high = (size_t)height;
     check(&c, width > 0 && width <= MOST_MAP_SIDE, "width");
     check(&c, height > 0 && height <= MOST_MAP_SIDE && (c.failed || high * wide <= MOST_MAP_AREA), "height");
     check(&c, most > 0, "boxes");
     const float *probabilities = c.failed ? NULL : buffer(&c, map, high * wide * sizeof *probabilities, "map");
-    float *found = take(&c, 9 * most, sizeof *found);
+    float *made = take(&c, 9 * most, sizeof *made);
     int64_t count = 0;
-    if (!c.failed && (count = mcad_boxes(probabilities, wide, high, most, found)) < 0) no_memory(&c);
-    set(&c, boxes, SET_FLOATS, 9 * most, found);
+    if (!c.failed && (count = mcad_boxes(probabilities, wide, high, most, made)) < 0) no_memory(&c);
+    set(&c, boxes, SET_FLOATS, 9 * most, made);
     finish(&c);
     return (int32_t)count;
 }

@@ -1,8 +1,7 @@
 /* The instruction level that this processor supports. The compiler's own check needs a library that phones lack. */
 #include "kernel.h"
 
-/* The version of the structures' layout: __init__.py refuses a library with another one. */
-int mcad_layout(void) { return 8; }
+int mcad_layout(void) { return MCAD_LAYOUT; }
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -45,7 +44,8 @@ size_t mcad_page(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 /* Asked once: in a virtual machine CPUID takes as long as a scan of thousands of photos. */
 int mcad_level(void) {
-    static int known = -1;
-    if (known < 0) known = find_level();
-    return known;
+    static int known = -1; /* threads that find it at the same time find the same */
+    int level = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (level < 0) __atomic_store_n(&known, level = find_level(), __ATOMIC_RELAXED);
+    return level;
 }

@@ -16,6 +16,12 @@ typedef struct {
     const uint8_t *offsets, *latitudes, *longitudes, *regions, *reaches, *text;
 } Table;
 
+BODY uint32_t get_32(const uint8_t *at) {
+    uint32_t value;
+    memcpy(&value, at, 4);
+    return value;
+}
+
 /* Return 0 unless the sizes in the head are those of the table. */
 static int view(const uint8_t *data, size_t size, Table *t) {
     if (size < HEAD || memcmp(data, "MCADPLC1", 8)) return 0;

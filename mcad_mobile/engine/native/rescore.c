@@ -11,6 +11,9 @@
 #include <unistd.h>
 #if defined(__aarch64__)
 #include "neon.h"
+#elif defined(__x86_64__)
+#include "digits.h"
+#include <immintrin.h>
 #endif
 
 #define READ 65536
@@ -36,7 +39,7 @@ typedef struct {
     size_t scored, wanted;
     double slope;  /* the cosine per unit of distance: negative */
     double missed; /* how many of the best k the unscored candidates may be expected to hold */
-#if defined(__aarch64__)
+#if defined(__aarch64__) || defined(__x86_64__)
     Digits digits; /* of the query's residual; `wide` is NULL if it has none */
 #endif
 } Progress;
@@ -88,11 +91,40 @@ BODY double products(const double *residual, const uint8_t *magnitudes, const ui
     return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-BODY double products_by(const Segment *s, const Progress *progress, const uint8_t *magnitudes, const uint8_t *signs,
+#if defined(__x86_64__)
+/* A level is 2 n + 1, where n is the magnitude or its bitwise inverse: see neon.h. */
+AVX2 double avx2_products(const Digits *d, const uint8_t *magnitudes, const uint8_t *signs) {
+    const __m128i bits = _mm_set1_epi64x((int64_t)0x8040201008040201), spread = _mm_set_epi64x(0x0101010101010101, 0);
+    __m256i sums[DIGITS_13] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (size_t i = 0; i < d->padded; i += 16) {
+        uint16_t two;
+        memcpy(&two, signs + i / 8, sizeof two);
+        __m128i set = _mm_and_si128(_mm_shuffle_epi8(_mm_cvtsi32_si128(two), spread), bits);
+        __m256i minus = _mm256_cvtepi8_epi16(_mm_cmpeq_epi8(set, _mm_setzero_si128()));
+        __m256i n = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(magnitudes + i)));
+        n = _mm256_xor_si256(n, minus);
+        for (size_t k = 0; k < DIGITS_13; k++) {
+            __m256i digits = _mm256_loadu_si256((const __m256i *)(d->wide + i * DIGITS_13 + k * 16));
+            sums[k] = _mm256_add_epi32(sums[k], _mm256_madd_epi16(n, digits));
+        }
+    }
+    int64_t sum = 0;
+    for (size_t k = DIGITS_13; k-- > 0;) {
+        __m128i half = _mm_add_epi32(_mm256_castsi256_si128(sums[k]), _mm256_extracti128_si256(sums[k], 1));
+        __m128i wide = _mm_add_epi64(_mm_cvtepi32_epi64(half), _mm_cvtepi32_epi64(_mm_unpackhi_epi64(half, half)));
+        sum = sum * 8192 + _mm_cvtsi128_si64(wide) + _mm_extract_epi64(wide, 1);
+    }
+    return (double)(2 * sum + d->sum) * RESIDUAL_UNIT;
+}
+#endif
+
+BODY double products_by(const Candidates *s, const Progress *progress, const uint8_t *magnitudes, const uint8_t *signs,
                         int level) {
 #if defined(__aarch64__)
     if (level == DOT && progress->digits.wide) return dot_products(&progress->digits, magnitudes, signs);
     if (level == NEON && progress->digits.wide) return neon_products(&progress->digits, magnitudes, signs);
+#elif defined(__x86_64__)
+    if (level && progress->digits.wide) return avx2_products(&progress->digits, magnitudes, signs);
 #endif
     (void)progress, (void)level;
     return products(s->residual, magnitudes, signs, s->dim);
@@ -105,7 +137,7 @@ static int64_t nanoseconds(void) {
 }
 
 /* Start reading all records of a batch, without waiting. */
-static void read_ahead(const Segment *s, const uint32_t *batch, size_t count) {
+static void read_ahead(const Candidates *s, const uint32_t *batch, size_t count) {
 #ifdef POSIX_FADV_WILLNEED
     for (size_t i = 0; i < count; i++)
         posix_fadvise(s->file, s->offset + (int64_t)s->rows[batch[i]] * (int64_t)s->size, (off_t)s->size,
@@ -116,7 +148,7 @@ static void read_ahead(const Segment *s, const uint32_t *batch, size_t count) {
 }
 
 /* Score the first `count` candidates of the batch, which ascend. Return 0 if a record cannot be read. */
-BODY int score(const Segment *s, const Progress *progress, size_t count, Best *best, int level) {
+BODY int score(const Candidates *s, const Progress *progress, size_t count, Best *best, int level) {
     const uint32_t *batch = progress->batch;
     uint8_t buffer[READ + PADDING], signs[MOST_SIGNS + PADDING];
     size_t most = READ / s->size, gap = GAP / s->size + 1, reads = 0;
@@ -159,7 +191,7 @@ BODY int score(const Segment *s, const Progress *progress, size_t count, Best *b
     return 1;
 }
 
-BODY int score_wanted(const Segment *s, Progress *progress, Best *best, int level) {
+BODY int score_wanted(const Candidates *s, Progress *progress, Best *best, int level) {
     size_t count = 0;
     if (progress->scored == progress->wanted) return 1;
     for (size_t i = progress->scored; i < progress->wanted; i++) progress->marks[progress->order[i]] = 1;
@@ -172,7 +204,7 @@ BODY int score_wanted(const Segment *s, Progress *progress, Best *best, int leve
 
 /* Return whether more of the rest are expected to have a cosine above `beaten` than may be missed; if so, raise
  * `wanted` by their number, within bounds. */
-static int wants_more(const Segment *s, Progress *progress, double beaten) {
+static int wants_more(const Candidates *s, Progress *progress, double beaten) {
     double sum = 0, squares = 0, beyond = 0, expected = 0;
     size_t last = s->count, before = SIZE_MAX;
     if (progress->scored == last) return 0;
@@ -201,7 +233,7 @@ static int wants_more(const Segment *s, Progress *progress, double beaten) {
 }
 
 /* Counting sort by distance, then row: there are few distances. */
-static int sort_by_distance(const Segment *s, Progress *progress) {
+static int sort_by_distance(const Candidates *s, Progress *progress) {
     size_t furthest = 0, *next;
     for (size_t i = 0; i < s->count; i++)
         if (s->distances[i] > furthest) furthest = s->distances[i];
@@ -214,7 +246,7 @@ static int sort_by_distance(const Segment *s, Progress *progress) {
 }
 
 /* Set how many candidates are scored whatever they show, and how many photos may be missed, of k in `segments`. */
-static void set_budget(const Segment *s, Progress *progress, size_t segments, size_t k, const Limits *limits) {
+static void set_budget(const Candidates *s, Progress *progress, size_t segments, size_t k, const Limits *limits) {
     size_t least = s->count / limits->part;
     least = least < limits->at_least ? limits->at_least : least;
     least = least / limits->per_result < k ? limits->per_result * k : least;
@@ -224,7 +256,7 @@ static void set_budget(const Segment *s, Progress *progress, size_t segments, si
     progress->slope = -2 * s->step;
 }
 
-static int start(const Segment *s, Progress *progress) {
+static int start(const Candidates *s, Progress *progress) {
     progress->order = malloc((s->count + 1) * sizeof *progress->order);
     progress->batch = malloc((s->count + 1) * sizeof *progress->batch);
     progress->marks = calloc(s->count + 1, 1);
@@ -233,7 +265,7 @@ static int start(const Segment *s, Progress *progress) {
         s->cosines[i] = NAN;
         progress->order[i] = (uint32_t)i;
     }
-#if defined(__aarch64__)
+#if defined(__aarch64__) || defined(__x86_64__)
     Digits *d = &progress->digits;
     d->padded = (s->dim + 15) / 16 * 16;
     if (!(d->wide = calloc(d->padded, DIGITS_13 * sizeof *d->wide + DIGITS_8))) return 0;
@@ -247,7 +279,7 @@ static int start(const Segment *s, Progress *progress) {
 }
 
 /* Return 0, or i + 1 if a record of segment i cannot be read. */
-BODY int rescore(const Segment *segments, Progress *progress, size_t count, Best *best, int level) {
+BODY int rescore(const Candidates *segments, Progress *progress, size_t count, Best *best, int level) {
     for (int more = 1; more;) {
         for (size_t i = 0; i < count; i++)
             if (!score_wanted(segments + i, progress + i, best, level)) return (int)i + 1;
@@ -258,23 +290,23 @@ BODY int rescore(const Segment *segments, Progress *progress, size_t count, Best
     return 0;
 }
 
-typedef int Rescore(const Segment *, Progress *, size_t, Best *);
-static int rescore_plain(const Segment *s, Progress *progress, size_t count, Best *best) {
+typedef int Rescore(const Candidates *, Progress *, size_t, Best *);
+static int rescore_plain(const Candidates *s, Progress *progress, size_t count, Best *best) {
     return rescore(s, progress, count, best, 0);
 }
 #if defined(__x86_64__)
-AVX2 int rescore_avx2(const Segment *s, Progress *progress, size_t count, Best *best) {
+AVX2 int rescore_avx2(const Candidates *s, Progress *progress, size_t count, Best *best) {
     return rescore(s, progress, count, best, 1);
 }
-AVX512 int rescore_avx512(const Segment *s, Progress *progress, size_t count, Best *best) {
+AVX512 int rescore_avx512(const Candidates *s, Progress *progress, size_t count, Best *best) {
     return rescore(s, progress, count, best, 2);
 }
 static Rescore *const rescores[] = {rescore_plain, rescore_avx2, rescore_avx512};
 #elif defined(__aarch64__)
-static int rescore_neon(const Segment *s, Progress *progress, size_t count, Best *best) {
+static int rescore_neon(const Candidates *s, Progress *progress, size_t count, Best *best) {
     return rescore(s, progress, count, best, NEON);
 }
-static int rescore_dot(const Segment *s, Progress *progress, size_t count, Best *best) {
+static int rescore_dot(const Candidates *s, Progress *progress, size_t count, Best *best) {
     return rescore(s, progress, count, best, DOT);
 }
 static Rescore *const rescores[] = {rescore_plain, rescore_neon, rescore_dot};
@@ -283,7 +315,7 @@ static Rescore *const rescores[] = {rescore_plain};
 #endif
 
 /* As `rescore`; -1 if memory runs out. */
-int mcad_rescore(const Segment *segments, size_t count, size_t k, const Limits *limits, int level) {
+int mcad_rescore(const Candidates *segments, size_t count, size_t k, const Limits *limits, int level) {
     Progress *progress = calloc(count + 1, sizeof *progress);
     size_t all = 1;
     for (size_t i = 0; i < count; i++) all += segments[i].count;
@@ -298,7 +330,7 @@ int mcad_rescore(const Segment *segments, size_t count, size_t k, const Limits *
         free(progress[i].order);
         free(progress[i].batch);
         free(progress[i].marks);
-#if defined(__aarch64__)
+#if defined(__aarch64__) || defined(__x86_64__)
         free(progress[i].digits.wide);
 #endif
     }

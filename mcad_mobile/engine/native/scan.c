@@ -246,7 +246,24 @@ AVX2 void measure_avx2(const Scan *s, size_t start, size_t n, uint16_t *near) {
 AVX2 size_t scan_avx2(const Scan *s) { return scan(s, measure_avx2, 1); }
 
 AVX512 void measure_avx512(const Scan *s, size_t start, size_t n, uint16_t *near) {
-    count_bits(s, start, n, near);
+    size_t done = 0;
+    for (; done + 32 <= n; done += 32) {
+        __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+        for (size_t w = 0; w < s->words; w++) {
+            const uint64_t *rows = s->columns + w * s->stride + start + done;
+            __m512i signs = _mm512_set1_epi64((int64_t)s->query[w]);
+            __m512i weight_1 = _mm512_set1_epi64((int64_t)s->query[s->words + w]);
+            __m512i weight_2 = _mm512_set1_epi64((int64_t)s->query[2 * s->words + w]);
+            for (size_t i = 0; i < 4; i++) {
+                __m512i differ = _mm512_xor_si512(_mm512_loadu_si512(rows + 8 * i), signs);
+                __m512i twos = _mm512_popcnt_epi64(_mm512_and_si512(differ, weight_2));
+                sums[i] = _mm512_add_epi64(sums[i], _mm512_popcnt_epi64(_mm512_and_si512(differ, weight_1)));
+                sums[i] = _mm512_add_epi64(sums[i], _mm512_add_epi64(twos, twos));
+            }
+        }
+        for (size_t i = 0; i < 4; i++) _mm_storeu_si128((__m128i *)(near + done + 8 * i), _mm512_cvtepi64_epi16(sums[i]));
+    }
+    count_bits(s, start + done, n - done, near + done);
 }
 AVX512 size_t scan_avx512(const Scan *s) { return scan(s, measure_avx512, 2); }
 #elif defined(__aarch64__)

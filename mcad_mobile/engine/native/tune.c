@@ -47,7 +47,7 @@
 
 void mcad_limits(Limits *limits) {
     *limits = (Limits){.axis_growth = 8, .cells_from = 1 << 16, .photos_per_cell = 50, .cells_gain = 1, .at_least = 128,
-                       .per_result = 4, .part = 8, .many = 8, .missed = 1 / 64.0, .missed_of_many = 1 / 512.0};
+                       .per_result = 4, .part = 8, .many = 8, .missed = 1 / 64.0, .missed_of_many = 1 / 512.0, .level = (size_t)mcad_level()};
 }
 
 /* How many of `photos` are candidates for k results: 2 k or more, or all. */

@@ -1,61 +1,127 @@
 /* Reads files of words (docs/index-format.md). A file may hold anything: every number in it is checked before it is used.
  * A search reads the dictionary and the postings of terms that match; photos' texts are decoded in groups. */
 #include "words.h"
+#include <sys/mman.h>
+#include <unistd.h>
+
 
 /* Return 0 unless the sizes in the head are those of the file. */
-int words_view(const uint8_t *data, size_t size, WordsView *v) {
-    if (size < WORDS_HEAD || memcmp(data, WORDS_MAGIC, 8)) return 0;
-    uint64_t sizes[5];
-    for (size_t i = 0; i < 5; i++) sizes[i] = get_32(data + 20 + 4 * i);
-    *v = (WordsView){.photos = get_32(data + 16), .block_count = sizes[0], .entries_size = sizes[1],
-                     .postings_size = sizes[2], .model_size = sizes[3], .texts_size = sizes[4]};
+static int view(Span file, WordsView *v) {
+    Span rest = file, head;
+    uint32_t sizes[8] = {0}; /* checksum, segment, photos, blocks, entries, postings, codes, texts */
+    if (!take_bytes(&rest, 8, &head) || memcmp(head.at, WORDS_MAGIC, 8)) return 0;
+    for (size_t i = 0; i < 8; i++)
+        if (!take_32(&rest, sizes + i)) return 0;
+    *v = (WordsView){.photos = sizes[2], .block_count = sizes[3]};
     size_t groups = (v->photos + GROUP - 1) / GROUP;
-    v->read = data + WORDS_HEAD;
-    v->blocks = v->read + (v->photos + 7) / 8;
-    v->entries = v->blocks + 8 * v->block_count;
-    v->postings = v->entries + v->entries_size;
-    v->model = v->postings + v->postings_size;
-    v->ends = v->model + v->model_size;
-    v->texts = v->ends + 4 * groups;
-    return v->texts + v->texts_size == data + size;
+    return take_bytes(&rest, (v->photos + 7) / 8, &v->read) && take_bytes(&rest, 8 * v->block_count, &v->blocks)
+        && take_bytes(&rest, sizes[4], &v->entries) && take_bytes(&rest, sizes[5], &v->postings)
+        && take_bytes(&rest, sizes[6], &v->model) && take_bytes(&rest, 4 * groups, &v->ends)
+        && take_bytes(&rest, sizes[7], &v->texts) && !rest.size;
+}
+
+int words_open(Words *w, int file, const Segment *segment, McadError *error) {
+    uint64_t size = 0;
+    *w = (Words){.file = file, .reading = PTHREAD_MUTEX_INITIALIZER};
+    int code = file_size(file, &size, error);
+    if (code) return code;
+    uint8_t head[WORDS_HEAD];
+    if (size < WORDS_HEAD) return fail(error, MCAD_WORDS_SIZE, (int64_t)size, WORDS_HEAD, 0);
+    if ((code = read_at(file, head, sizeof head, 0, error))) return code;
+    Span at = {head + 8, sizeof head - 8};
+    uint32_t crc32 = 0, photos = 0, part = 0;
+    (void)(take_32(&at, &w->crc32) && take_32(&at, &crc32) && take_32(&at, &photos));
+    if (memcmp(head, WORDS_MAGIC, 8) || crc32 != segment->header_crc32 || photos != segment->photos)
+        return fail(error, MCAD_WORDS_SEGMENT, 0, 0, 0);
+    uint64_t whole = WORDS_HEAD + (photos + 7) / 8 + 4 * (((uint64_t)photos + GROUP - 1) / GROUP);
+    for (size_t i = 0; take_32(&at, &part); i++) whole += i ? part : 8 * (uint64_t)part;
+    if (whole != size) return fail(error, MCAD_WORDS_SIZE, (int64_t)size, (int64_t)whole, 0);
+    void *map = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, file, 0);
+    if (map == MAP_FAILED) return no_memory(error);
+    w->map = map;
+    w->size = (size_t)size;
+    if (!view((Span){w->map, w->size}, &w->view)) return fail(error, MCAD_WORDS_SEGMENT, 0, 0, 0);
+    words_release(w);
+    return MCAD_DONE;
+}
+
+static void free_model(Model *m) {
+    free(m->tokens.starts);
+    free(m->tokens.bytes);
+    free(m->letters.starts);
+    free(m->letters.bytes);
+    free(m->contexts.data);
+    free(m->context_of);
+    free(m->next.data);
+    free(m);
+}
+
+void words_close(Words *w) {
+    if (w->model) free_model(w->model);
+    if (w->map) munmap(w->map, w->size);
+    if (w->file >= 0) close(w->file);
+}
+
+int words_check_size(const Words *w, McadError *error) {
+    uint64_t size;
+    int code = file_size(w->file, &size, error);
+    return code ? code : size < w->size ? fail(error, MCAD_CUT_OFF, (int64_t)size, 0, 0) : MCAD_DONE;
+}
+
+int words_verify(const Words *w, McadError *error) {
+    uint32_t crc;
+    int code = words_check_size(w, error);
+    if (!code) code = crc_of(w->file, CHECKED_FROM, w->size - CHECKED_FROM, &crc, NULL, error);
+    return code ? code : crc == w->crc32 ? MCAD_DONE : fail(error, MCAD_WORDS_CRC, 0, 0, 0);
+}
+
+void words_release(const Words *w) { madvise(w->map, w->size, MADV_DONTNEED); }
+
+int words_is_read(const WordsView *v, size_t row) {
+    Span byte;
+    return span_part(v->read, row / 8, 1, &byte) && *byte.at >> row % 8 & 1;
 }
 
 /* A number of 7 bits a byte, least significant first. Return 0 if it does not end in time. */
-static int read_number(const uint8_t **at, const uint8_t *end, uint32_t *number) {
+static int read_number(Span *s, uint32_t *number) {
+    uint8_t byte;
     *number = 0;
-    for (unsigned shift = 0; shift < 28 && *at < end; shift += 7) {
-        *number |= (uint32_t)(**at & 127) << shift;
-        if (*(*at)++ < 128) return 1;
+    for (unsigned shift = 0; shift < 28 && take_8(s, &byte); shift += 7) {
+        *number |= (uint32_t)(byte & 127) << shift;
+        if (byte < 128) return 1;
     }
     return 0;
 }
 
-/* Read how many bytes a string shares with the one before it, and how many follow. */
-static size_t read_sizes(const uint8_t **at, const uint8_t *end, size_t *shared) {
-    size_t more = **at & 15;
-    *shared = *(*at)++ >> 4;
-    if (*shared == 15 && *at < end) *shared += *(*at)++;
-    if (more == 15 && *at < end) more += *(*at)++;
-    return more;
+/* Read how many bytes a string shares with the one before it, and how many follow. Return 0 at the end. */
+static int read_sizes(Span *s, size_t *shared, size_t *more) {
+    uint8_t both, rest = 0;
+    if (!take_8(s, &both)) return 0;
+    *shared = both >> 4;
+    *more = both & 15;
+    if (*shared == 15 && take_8(s, &rest)) *shared += rest;
+    if (*more == 15 && take_8(s, &rest)) *more += rest;
+    return 1;
 }
 
 /* Read the next entry. Return 1; 0 after the last; -1 if the file is damaged. */
 int words_next(const WordsView *v, Entry *e) {
     uint32_t packed;
+    size_t more;
+    uint8_t info;
     e->postings = e->postings_end;
-    if (e->at == e->end) return 0;
-    size_t more = read_sizes(&e->at, e->end, &e->shared);
-    if (e->shared > e->size || e->shared + more > MOST_TERM || !(e->shared + more) || more >= (size_t)(e->end - e->at))
-        return -1;
+    if (!read_sizes(&e->rest, &e->shared, &more)) return 0;
+    if (e->shared > e->size || e->shared + more > MOST_TERM || !(e->shared + more) || more >= e->rest.size) return -1;
     /* Copying always eight bytes is faster than a call for a few. */
-    if (more <= 8 && e->end - e->at >= 8) memcpy(e->term + e->shared, e->at, 8);
-    else memcpy(e->term + e->shared, e->at, more);
-    e->at += more;
+    if (more <= 8 && e->rest.size >= 8) memcpy(e->term + e->shared, e->rest.at, 8);
+    else memcpy(e->term + e->shared, e->rest.at, more);
     e->size = e->shared + more;
-    e->source = *e->at >> 6;
-    e->parameter = *e->at++ & 63;
-    if (!read_number(&e->at, e->end, &packed) || !packed || packed > v->postings_size - e->postings ||
-        e->source >= WORD_SOURCES || e->parameter > 31)
+    Span term;
+    if (!take_bytes(&e->rest, more, &term) || !take_8(&e->rest, &info)) return -1;
+    e->source = info >> 6;
+    e->parameter = info & 63;
+    if (!read_number(&e->rest, &packed) || !packed || packed > v->postings.size - e->postings
+        || e->source >= WORD_SOURCES || e->parameter > 31)
         return -1;
     e->postings_end = e->postings + packed;
     return 1;
@@ -63,13 +129,28 @@ int words_next(const WordsView *v, Entry *e) {
 
 /* Read the first entry of a block. */
 int words_entry(const WordsView *v, size_t block, Entry *e) {
-    *e = (Entry){.at = v->entries, .end = v->entries + v->entries_size};
+    uint32_t at, postings;
+    *e = (Entry){0};
     if (block >= v->block_count) return 0;
-    size_t at = get_32(v->blocks + 8 * block);
-    e->postings_end = get_32(v->blocks + 8 * block + 4);
-    if (at >= v->entries_size || e->postings_end > v->postings_size) return -1;
-    e->at += at;
+    if (!read_32(v->blocks, 2 * block, &at) || !read_32(v->blocks, 2 * block + 1, &postings) || at >= v->entries.size
+        || postings > v->postings.size || !span_part(v->entries, at, v->entries.size - at, &e->rest))
+        return -1;
+    e->postings_end = postings;
     return words_next(v, e);
+}
+
+/* The rows of an entry. */
+static Bits postings_of(const WordsView *v, const Entry *e) {
+    Bits bits = {0};
+    (void)span_part(v->postings, e->postings, e->postings_end - e->postings, &bits.bytes);
+    return bits;
+}
+
+int words_row(const WordsView *v, const Entry *e, Bits *bits, uint64_t *row) {
+    if (!bits->bytes.at) *bits = postings_of(v, e);
+    *row += read_rice(bits, e->parameter);
+    if (has_ended(bits)) return 0; /* at the ones that fill the last byte */
+    return *row < v->photos ? 1 : -1;
 }
 
 BODY size_t letter_at(const uint8_t *text, size_t size) {
@@ -105,27 +186,28 @@ BODY size_t same_bytes(const WordQuery *q, const uint8_t *term, size_t size, siz
     return from;
 }
 
-/* Say whether a word matches one of `count` queries. */
-int mcad_word_likeness(const WordQuery *queries, size_t count, const uint8_t *term, size_t size) {
-    for (size_t i = 0; i < count; i++)
-        if (likeness(queries + i, term, size, same_bytes(queries + i, term, size, 0))) return 1;
-    return 0;
+WordQuery query_of(const McadTerms *terms, size_t i, uint32_t sources) {
+    Span word = string_at(&terms->words, i);
+    return (WordQuery){.term = word.at, .size = word.size, .modes = terms->modes ? terms->modes[i] : 0, .sources = sources};
 }
 
-/* Say in `alike` which of `number` words, one after another, of so many bytes each, match one of `count` queries. */
-void mcad_words_alike(const WordQuery *queries, size_t count, const uint8_t *words, const uint8_t *sizes, size_t number,
-                      uint8_t *alike) {
-    for (size_t i = 0; i < number; words += sizes[i++])
-        alike[i] = (uint8_t)mcad_word_likeness(queries, count, words, sizes[i]);
+void mcad_words_alike(const McadTerms *terms, const McadStrings *words, uint8_t *alike) {
+    for (size_t i = 0; i < words->count; i++) {
+        Span word = string_at(words, i);
+        alike[i] = 0;
+        for (size_t term = 0; term < terms->words.count && !alike[i]; term++) {
+            WordQuery query = query_of(terms, term, 0);
+            alike[i] = likeness(&query, word.at, word.size, same_bytes(&query, word.at, word.size, 0)) != 0;
+        }
+    }
 }
 
 /* Raise to `value` the two bits at `shift` in `best` of the photos of an entry; count those that had none. */
 static int raise_photos(const WordsView *v, const Entry *e, uint8_t *best, unsigned shift, unsigned value, size_t *found) {
-    Bits bits = {v->postings + e->postings, e->postings_end - e->postings, 0};
+    Bits bits = postings_of(v, e);
     for (uint64_t row = 0;; row++) {
-        row += read_rice(&bits, e->parameter);
-        if (has_ended(&bits)) return 1; /* at the ones that fill the last byte */
-        if (row >= v->photos) return 0;
+        int more = words_row(v, e, &bits, &row);
+        if (more <= 0) return !more;
         unsigned known = best[row] >> shift & 3;
         *found += !known;
         if (known < value) best[row] ^= (uint8_t)((known ^ value) << shift);
@@ -146,7 +228,7 @@ static int64_t block_before(const WordsView *v, const uint8_t *term, size_t size
     return (int64_t)low;
 }
 
-/* Mark how photos match those of the queries that are misread, or those that are not: see mcad_words_find. */
+/* Mark how photos match those of the queries that are misread, or those that are not. */
 static int find(const WordsView *v, WordQuery *queries, size_t count, unsigned is_near, uint8_t *best) {
     /* A word of letters alone is misread from words that begin with one. */
     int64_t block = is_near ? block_before(v, (const uint8_t *)"a", 1) : block_before(v, queries->term, queries->size);
@@ -168,19 +250,16 @@ static int find(const WordsView *v, WordQuery *queries, size_t count, unsigned i
     return more;
 }
 
-/* Mark in `best` [photos], zeros, how photos match at most four queries, in two bits for each, and count them. Return 0;
- * -1 if the file is damaged. */
-int mcad_words_find(const uint8_t *data, size_t size, WordQuery *queries, size_t count, uint8_t *best) {
-    WordsView v;
+int words_find(const WordsView *v, WordQuery *queries, size_t count, uint8_t *best) {
     unsigned modes = 0;
-    if (!words_view(data, size, &v) || count > MOST_QUERIES) return -1;
+    if (count > MOST_QUERIES) return -1;
     for (size_t i = 0; i < count; i++) {
         queries[i].found = 0;
         queries[i].shift = 2 * (unsigned)i;
         modes |= queries[i].modes;
-        if (!(queries[i].modes & WORD_NEAR) && find(&v, queries + i, 1, 0, best) < 0) return -1;
+        if (!(queries[i].modes & WORD_NEAR) && find(v, queries + i, 1, 0, best) < 0) return -1;
     }
-    return modes & WORD_NEAR && find(&v, queries, count, WORD_NEAR, best) < 0 ? -1 : 0;
+    return modes & WORD_NEAR && find(v, queries, count, WORD_NEAR, best) < 0 ? -1 : 0;
 }
 
 /* Return the next row from `row` on that has a mark, or the end. */
@@ -205,7 +284,7 @@ static float row_worth(const WordRanking *r, size_t row) {
 }
 
 BODY int passes(const WordRanking *r, size_t row) {
-    return !r->allowed || r->allowed[row / 8] >> row % 8 & 1;
+    return !r->allowed || r->allowed[row / 64] >> row % 64 & 1;
 }
 
 /* Put a number in place of the least of a heap. */
@@ -221,7 +300,7 @@ static void replace_least(float *heap, size_t count, float number) {
 
 /* Set `rows`, with room for `room`, at least k, to the rows of the k largest worths and of as many as fit that tie with
  * the least of these, ascending, and `found` to their worths. Return how many; -1 without memory. */
-int64_t mcad_words_rank(const WordRanking *r, size_t k, size_t room, uint32_t *rows, float *found) {
+int64_t words_rank(const WordRanking *r, size_t k, size_t room, uint32_t *rows, float *found) {
     size_t count = 0, above = 0;
     float *heap = calloc(k + 1, sizeof *heap), most = row_worth(r, r->end);
     if (!heap) return -1;
@@ -242,26 +321,26 @@ int64_t mcad_words_rank(const WordRanking *r, size_t k, size_t room, uint32_t *r
 }
 
 /* Return 1; 0 if the file is damaged; -1 without memory. */
-static int read_tokens(const uint8_t **at, const uint8_t *end, Tokens *t) {
+static int read_tokens(Span *s, Tokens *t) {
     uint8_t token[MOST_TOKEN];
     Buffer bytes = {0};
     for (size_t length = 1; length <= MOST_CODE; length++) {
         uint32_t number;
-        if (!read_number(at, end, &number) || number > MOST_TOKENS - t->count) return 0;
+        if (!read_number(s, &number) || number > MOST_TOKENS - t->count) return 0;
         t->of_length[length] = (uint16_t)number;
         t->count += number;
     }
     t->starts = malloc((t->count + 1) * sizeof *t->starts);
     if (!t->starts) return -1;
-    for (size_t i = 0, size = 0, shared = 0; i < t->count; i++) {
+    for (size_t i = 0, size = 0, shared, more; i < t->count; i++) {
+        Span tail;
         t->starts[i] = (uint32_t)bytes.size;
-        size_t more = *at < end ? read_sizes(at, end, &shared) : 256;
-        if (more > (size_t)(end - *at) || shared > size || shared + more > MOST_TOKEN) {
+        if (!read_sizes(s, &shared, &more) || shared > size || shared + more > MOST_TOKEN
+            || !take_bytes(s, more, &tail)) {
             free(bytes.data);
             return 0;
         }
-        memcpy(token + shared, *at, more);
-        *at += more;
+        memcpy(token + shared, tail.at, more);
         size = shared + more;
         append(&bytes, token, size);
     }
@@ -271,11 +350,11 @@ static int read_tokens(const uint8_t **at, const uint8_t *end, Tokens *t) {
 }
 
 /* Read which tokens have codes of their own after others. Return 1; 0 if the file is damaged; -1 without memory. */
-static int read_contexts(const uint8_t *at, const uint8_t *end, Model *m) {
+static int read_contexts(Span *s, Model *m) {
     uint32_t count;
     const uint8_t *p = m->parameters + PARAMETERS - 3;
-    if (!read_number(&at, end, &count)) return 0;
-    Bits b = {at, (size_t)(end - at), 0};
+    if (!read_number(s, &count)) return 0;
+    Bits b = {*s, 0};
     m->context_of = calloc(m->tokens.count + 1, sizeof *m->context_of);
     if (!m->context_of) return -1;
     for (uint64_t token = 0; count; count--, token++) {
@@ -299,30 +378,32 @@ static int read_contexts(const uint8_t *at, const uint8_t *end, Model *m) {
     return 1;
 }
 
-void words_free_model(Model *m) {
-    free(m->tokens.starts);
-    free(m->tokens.bytes);
-    free(m->letters.starts);
-    free(m->letters.bytes);
-    free(m->contexts.data);
-    free(m->context_of);
-    free(m->next.data);
-}
-
-/* Return 1; 0 if the file is damaged; -1 without memory. The caller frees the model. */
-int words_model(const WordsView *v, Model *m) {
-    const uint8_t *at = v->model + PARAMETERS, *end = v->model + v->model_size;
-    memset(m, 0, sizeof *m);
-    if (v->model_size < PARAMETERS) return 0;
-    memcpy(m->parameters, v->model, PARAMETERS);
+/* Return 1; 0 if the file is damaged; -1 without memory. */
+static int read_model(const WordsView *v, Model *m) {
+    Span rest = v->model, parameters;
+    if (!take_bytes(&rest, PARAMETERS, &parameters)) return 0;
+    memcpy(m->parameters, parameters.at, PARAMETERS);
     for (size_t i = 0; i < PARAMETERS; i++)
         if (m->parameters[i] > 20) return 0;
-    int done = read_tokens(&at, end, &m->tokens);
-    if (done > 0) done = read_tokens(&at, end, &m->letters);
-    if (done > 0) done = read_contexts(at, end, m);
+    int done = read_tokens(&rest, &m->tokens);
+    if (done > 0) done = read_tokens(&rest, &m->letters);
+    if (done > 0) done = read_contexts(&rest, m);
     while (done > 0 && m->empty < m->tokens.count && m->tokens.starts[m->empty] != m->tokens.starts[m->empty + 1])
         m->empty++;
     return m->contexts.failed || m->next.failed ? -1 : done;
+}
+
+/* What codes the texts; it is read once, by whichever thread needs it first. */
+int words_model(Words *w, const Model **model, McadError *error) {
+    if ((*model = __atomic_load_n(&w->model, __ATOMIC_ACQUIRE))) return MCAD_DONE;
+    pthread_mutex_lock(&w->reading);
+    Model *made = w->model ? NULL : calloc(1, sizeof *made);
+    int done = w->model ? 1 : made ? read_model(&w->view, made) : -1;
+    if (!w->model && done > 0) __atomic_store_n(&w->model, made, __ATOMIC_RELEASE);
+    else if (made) free_model(made);
+    *model = w->model;
+    pthread_mutex_unlock(&w->reading);
+    return done > 0 ? MCAD_DONE : done ? no_memory(error) : fail(error, MCAD_WORDS_TEXTS, 0, 0, 0);
 }
 
 /* Return the number of the next code, of so many of each length; MOST_TOKENS if there is none. */
@@ -407,12 +488,14 @@ static void read_line(Bits *b, const uint8_t *parameters, int is_upright, size_t
 
 /* Append the records of those photos of a group whose bit in `wanted` is set. Return 1; 0 if the file is damaged. */
 int words_records(const WordsView *v, const Model *m, size_t group, uint32_t wanted, Buffer *out) {
-    uint32_t start = group ? get_32(v->ends + 4 * group - 4) : 0, end = get_32(v->ends + 4 * group);
-    if (start > end || end > v->texts_size) return 0;
-    Bits b = {v->texts + start, end - start, 0};
+    uint32_t start = 0, end = 0;
+    Bits b = {0};
+    if ((group && !read_32(v->ends, group - 1, &start)) || !read_32(v->ends, group, &end) || start > end
+        || !span_part(v->texts, start, end - start, &b.bytes))
+        return 0;
     for (size_t row = group * GROUP; row < v->photos && wanted; row++, wanted >>= 1) {
         size_t at = out->size;
-        PhotoHead head = {.is_read = v->read[row / 8] >> row % 8 & 1};
+        PhotoHead head = {.is_read = (uint32_t)words_is_read(v, row)};
         head.lines = (uint32_t)read_rice(&b, m->parameters[0]);
         head.places = (uint32_t)read_rice(&b, m->parameters[1]);
         if (has_ended(&b) || head.lines > MOST_LINES || head.places > MOST_LINES) return 0;
@@ -440,38 +523,17 @@ int words_records(const WordsView *v, const Model *m, size_t group, uint32_t wan
     return 1;
 }
 
-/* Set `model` to what codes texts, which the caller frees by mcad_words_close. Return 1; 0 if the file is damaged; -1
- * without memory. */
-int mcad_words_open(const uint8_t *data, size_t size, void **model) {
-    WordsView v;
-    if (!words_view(data, size, &v)) return 0;
-    Model *m = *model = malloc(sizeof *m);
-    return m ? words_model(&v, m) : -1;
-}
-
-void mcad_words_close(void *model) {
-    if (model) words_free_model(model);
-    free(model);
-}
-
-/* Set `out` to the records of photos, one after another, which the caller frees by mcad_words_free. Return their bytes;
- * -1 if the file is damaged; -2 without memory. */
-int64_t mcad_words_records(const uint8_t *data, size_t size, const void *model, const uint32_t *rows, size_t count,
-                           uint8_t **out) {
-    WordsView v;
-    Buffer buffer = {0};
-    *out = NULL;
-    int done = words_view(data, size, &v);
-    for (size_t i = 0; i < count && done; i++)
-        done = rows[i] < v.photos && words_records(&v, model, rows[i] / GROUP, 1u << rows[i] % GROUP, &buffer);
-    if (done && !buffer.failed) {
-        *out = buffer.data;
-        return (int64_t)buffer.size;
+int words_read(Words *w, const size_t *rows, size_t count, Buffer *records, Buffer *ends, McadError *error) {
+    const Model *model;
+    int code = words_check_size(w, error);
+    if (!code) code = words_model(w, &model, error);
+    for (size_t i = 0; !code && i < count; i++) {
+        if (!words_records(&w->view, model, rows[i] / GROUP, 1u << rows[i] % GROUP, records))
+            code = fail(error, MCAD_WORDS_TEXTS, 0, 0, 0);
+        uint64_t end = records->size;
+        append(ends, &end, sizeof end);
+        if (!code && (records->failed || ends->failed)) code = no_memory(error);
     }
-    free(buffer.data);
-    return done ? -2 : -1;
-}
-
-void mcad_words_free(uint8_t *data) {
-    free(data);
+    words_release(w);
+    return code;
 }

@@ -1,9 +1,23 @@
 /* A file of words (docs/index-format.md) as both words.c, which reads it, and words_write.c see it. */
-#include "kernel.h"
-#include <stdlib.h>
+#ifndef WORDS_H
+#define WORDS_H
+#include "segment.h"
+
+#define WORD_SOURCES 3
+enum { TEXT_WORD, NAME_WORD, PLACE_WORD };
+enum { WORD_MISREAD = 1, WORD_BEGUN, WORD_WHOLE }; /* how a term matches */
+enum { WORD_BEGINS = 1, WORD_NEAR = 2 };           /* ways to match beside the whole word */
+
+/* A term of a query. `sources` has a bit for each source; `found` counts photos; `same` and `shift` are of words.c. */
+typedef struct {
+    const uint8_t *term;
+    size_t size, found, same;
+    uint32_t modes, sources, shift;
+} WordQuery;
 
 #define WORDS_MAGIC "MCADWRD1"
 #define WORDS_HEAD 40         /* bytes: magic, CRC-32 of what follows it, the segment's, photos, five sizes */
+#define CHECKED_FROM 12       /* the checksum, which comes before it, is of all bytes from here on */
 #define MOST_TERM 255         /* bytes */
 #define MOST_PHOTO (1u << 20) /* bytes of a photo's texts */
 #define MOST_LINES 65535u     /* of a photo, and as many places */
@@ -33,12 +47,12 @@ typedef struct {
 } Context;
 
 typedef struct {
-    size_t photos, entries_size, block_count, postings_size, model_size, texts_size;
-    const uint8_t *read, *blocks, *entries, *postings, *model, *ends, *texts;
+    size_t photos, block_count;
+    Span read, blocks, entries, postings, model, ends, texts;
 } WordsView;
 
 typedef struct {
-    const uint8_t *at, *end;
+    Span rest; /* of the entries */
     size_t postings, postings_end; /* where its rows are */
     size_t shared, size;           /* bytes that it shares with the entry before; of its term */
     unsigned source, parameter;
@@ -47,20 +61,20 @@ typedef struct {
 
 /* Bits, least significant first; after the last one come zeros. */
 typedef struct {
-    const uint8_t *data;
-    size_t size, at; /* bytes; bits */
+    Span bytes;
+    size_t at; /* bits */
 } Bits;
 
 BODY uint64_t peek_bits(const Bits *b) {
     size_t byte = b->at / 8;
     uint64_t word = 0;
-    if (byte + 8 <= b->size) memcpy(&word, b->data + byte, 8);
-    else if (byte < b->size) memcpy(&word, b->data + byte, b->size - byte);
+    if (byte + 8 <= b->bytes.size) memcpy(&word, b->bytes.at + byte, 8);
+    else if (byte < b->bytes.size) memcpy(&word, b->bytes.at + byte, b->bytes.size - byte);
     return word >> b->at % 8;
 }
 
 BODY int has_ended(const Bits *b) {
-    return b->at > 8 * b->size;
+    return b->at > 8 * b->bytes.size;
 }
 
 /* Read a Rice code: how often 2^parameter fits, in ones that a zero ends, then the rest. */
@@ -82,24 +96,6 @@ BODY uint64_t read_rice(Bits *b, unsigned parameter) {
     uint64_t rest = peek_bits(b) & ((1ull << parameter) - 1);
     b->at += parameter;
     return quotient << parameter | rest;
-}
-
-typedef struct {
-    uint8_t *data;
-    size_t size, room;
-    int failed; /* there was no memory */
-} Buffer;
-
-BODY void append(Buffer *b, const void *from, size_t size) {
-    if (!b->failed && (!b->data || size > b->room - b->size)) {
-        size_t room = 2 * (b->size + size) + 64;
-        uint8_t *data = realloc(b->data, room);
-        b->failed = !data;
-        if (data) b->data = data, b->room = room;
-    }
-    if (b->failed || !size) return;
-    memcpy(b->data + b->size, from, size);
-    b->size += size;
 }
 
 /* What codes texts and boxes. */
@@ -146,9 +142,58 @@ typedef struct {
     uint32_t is_read, lines, places, text_size, terms_size;
 } PhotoHead;
 
-int words_view(const uint8_t *data, size_t size, WordsView *);
+/* An open file of words. */
+typedef struct {
+    int file;
+    size_t size;
+    uint8_t *map;
+    WordsView view;
+    uint32_t crc32;
+    Model *model; /* NULL until a text is read */
+    pthread_mutex_t reading; /* it */
+} Words;
+
+int words_open(Words *, int file, const Segment *, McadError *);
+void words_close(Words *);
+int words_check_size(const Words *, McadError *);
+int words_verify(const Words *, McadError *);
+/* Count no page that was read as memory of this process. */
+void words_release(const Words *);
+/* Mark in `best` [photos], zeros, how photos match at most four queries, in two bits for each, and count them. Return 0;
+ * -1 if the file is damaged. */
+int words_find(const WordsView *, WordQuery *, size_t count, uint8_t *best);
+int words_is_read(const WordsView *, size_t row);
+/* Append the records of rows, and where each ends. */
+int words_read(Words *, const size_t *rows, size_t count, Buffer *records, Buffer *ends, McadError *);
+int words_model(Words *, const Model **, McadError *);
 int words_entry(const WordsView *, size_t block, Entry *);
 int words_next(const WordsView *, Entry *);
-int words_model(const WordsView *, Model *);
-void words_free_model(Model *);
+/* Read the next row of an entry: `row` is the one before it, + 1, and `bits` zeros at first. Return 1; 0 after the last;
+ * -1 if there is no such photo. */
+int words_row(const WordsView *, const Entry *, Bits *, uint64_t *row);
 int words_records(const WordsView *, const Model *, size_t group, uint32_t wanted, Buffer *);
+WordQuery query_of(const McadTerms *, size_t i, uint32_t sources);
+
+/* Words of a file that a new one takes over. */
+typedef struct {
+    Words *words;
+    const uint32_t *new_rows;  /* [photos]: the new row of each photo, or MCAD_NONE */
+    const uint8_t *is_renamed; /* [photos]: whether the words of its name are left behind */
+} OldWords;
+
+/* Append a file of the words of `photos` photos: records of `rows`, names of `named` rows as mcad_writer_words has them,
+ * and what older files have of others. `failed` is the number of the older file that is damaged. */
+int words_build(const OldWords *, size_t old_count, const McadStrings *records, const uint32_t *rows,
+                const McadStrings *names, const uint32_t *named, size_t photos, uint32_t segment_crc32, Buffer *file,
+                size_t *failed, McadError *);
+
+/* How photos match the terms of a query, which passes them, and what that is worth. */
+typedef struct {
+    const uint8_t *best; /* [planes][photos]: of four terms each, see words_find */
+    size_t planes, photos;
+    const float *worths;     /* [planes][256], 0 first, the most last */
+    const uint64_t *allowed; /* a bit for each row, or NULL if all from `first` to before `end` pass */
+    size_t first, end;
+} WordRanking;
+int64_t words_rank(const WordRanking *, size_t k, size_t room, uint32_t *rows, float *found);
+#endif

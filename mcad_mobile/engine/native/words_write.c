@@ -1,4 +1,5 @@
 /* Writes files of words (docs/index-format.md): from records of photos, and from older files. */
+#include "table.h"
 #include "words.h"
 
 #define SAMPLE (8u << 20) /* bytes of text that tokens are chosen from */
@@ -6,74 +7,10 @@
 #define LEAST_PAIR 5
 #define OTHER 0xffffu     /* a token that has no code where it is */
 
-/* Strings by number. */
-typedef struct {
-    size_t at; /* in `bytes` */
-    uint32_t size, number, count, code, length;
-} Key;
-
-typedef struct {
-    Buffer bytes, keys;
-    uint32_t *slots;
-    size_t count, slot_count;
-} Table;
-
 typedef struct {
     const uint8_t *bytes;
     uint32_t size, number, count, length;
 } Named;
-
-static Key *key_of(const Table *t, size_t number) {
-    return (Key *)t->keys.data + number;
-}
-
-static uint64_t hash_of(const uint8_t *bytes, size_t size) {
-    uint64_t hash = size;
-    for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * 0x9e3779b97f4a7c15ull;
-    return hash ^ hash >> 29;
-}
-
-static void free_table(Table *t) {
-    free(t->bytes.data);
-    free(t->keys.data);
-    free(t->slots);
-}
-
-/* Find a string, or add it if `adds`; NULL if it is not there, or without memory. */
-static Key *look_up(Table *t, const uint8_t *bytes, size_t size, int adds) {
-    if (adds && 2 * t->count >= t->slot_count) {
-        size_t slot_count = t->slot_count ? 4 * t->slot_count : 1024;
-        uint32_t *slots = calloc(slot_count, sizeof *slots);
-        if (!slots) {
-            t->keys.failed = 1;
-            return NULL;
-        }
-        for (size_t i = 0; i < t->count; i++) {
-            size_t at = hash_of(t->bytes.data + key_of(t, i)->at, key_of(t, i)->size) & (slot_count - 1);
-            while (slots[at]) at = (at + 1) & (slot_count - 1);
-            slots[at] = (uint32_t)i + 1;
-        }
-        free(t->slots);
-        t->slots = slots;
-        t->slot_count = slot_count;
-    }
-    if (!t->slot_count) return NULL;
-    size_t at = hash_of(bytes, size) & (t->slot_count - 1);
-    for (; t->slots[at]; at = (at + 1) & (t->slot_count - 1)) {
-        Key *key = key_of(t, t->slots[at] - 1);
-        if (key->size == size && (!size || !memcmp(t->bytes.data + key->at, bytes, size))) return key;
-    }
-    if (!adds) return NULL;
-    Key key = {.at = t->bytes.size, .size = (uint32_t)size, .number = (uint32_t)t->count};
-    append(&t->bytes, bytes, size);
-    append(&t->keys, &key, sizeof key);
-    if (t->bytes.failed || t->keys.failed) {
-        t->keys.failed = 1;
-        return NULL;
-    }
-    t->slots[at] = (uint32_t)++t->count;
-    return key_of(t, t->count - 1);
-}
 
 static int by_bytes(const void *a, const void *b) {
     const Named *x = a, *y = b;
@@ -524,94 +461,122 @@ static int add_term(Build *b, const uint8_t *term, size_t size, unsigned source,
     return 1;
 }
 
-/* Take a record at the end of the bodies. Return its bytes; 0 if it does not fit in `size`. */
-static size_t take_record(Build *b, const uint8_t *record, size_t size, uint32_t row, int is_copied) {
+/* Take a record of a row: its numbers, texts and terms. Return its bytes; 0 if it is none. */
+static size_t take_record(Build *b, Span record, uint32_t row) {
     PhotoHead head;
-    if (size < sizeof head || row >= b->count) return 0;
-    memcpy(&head, record, sizeof head);
-    size_t body = (size_t)head.lines * LINE_NUMBERS * sizeof(int16_t) + head.text_size, at = sizeof head + body;
-    if (head.lines > MOST_LINES || head.places > MOST_LINES || head.text_size > MOST_PHOTO ||
-        at + head.terms_size > size || (head.text_size && record[at - 1] != '\n'))
-        return 0;
-    const uint8_t *text = record + at - head.text_size;
+    Span rest = record, bytes, body, terms;
     uint32_t newlines = 0;
-    for (size_t i = 0; i < head.text_size; i++) newlines += text[i] == '\n';
+    if (!take_bytes(&rest, sizeof head, &bytes)) return 0;
+    memcpy(&head, bytes.at, sizeof head);
+    if (head.lines > MOST_LINES || head.places > MOST_LINES || head.text_size > MOST_PHOTO
+        || !take_bytes(&rest, head.lines * LINE_NUMBERS * sizeof(int16_t) + head.text_size, &body)
+        || !take_bytes(&rest, head.terms_size, &terms) || (head.text_size && body.at[body.size - 1] != '\n'))
+        return 0;
+    for (size_t i = body.size - head.text_size; i < body.size; i++) newlines += body.at[i] == '\n';
     if (newlines != head.lines + head.places) return 0;
     b->photos[row] = (Photo){b->bodies.size, head};
-    if (is_copied) append(&b->bodies, record + sizeof head, body);
-    for (size_t end = at + head.terms_size; at < end;) {
-        if (end - at < 2 || record[at] >= WORD_SOURCES || !record[at + 1] || record[at + 1] > end - at - 2) return 0;
-        if (!add_term(b, record + at + 2, record[at + 1], record[at], row)) return 0;
-        at += 2 + record[at + 1];
+    append(&b->bodies, body.at, body.size);
+    while (terms.size) {
+        uint8_t source, size;
+        Span term;
+        if (!take_8(&terms, &source) || !take_8(&terms, &size) || !size || source >= WORD_SOURCES
+            || !take_bytes(&terms, size, &term) || !add_term(b, term.at, term.size, source, row))
+            return 0;
     }
-    return at;
+    return record.size - rest.size;
+}
+
+/* Take the terms of a row's name. Return 0 if they are none. */
+static int take_name(Build *b, Span terms, uint32_t row) {
+    while (terms.size) {
+        uint8_t size;
+        Span term;
+        if (!take_8(&terms, &size) || !size || !take_bytes(&terms, size, &term)
+            || !add_term(b, term.at, term.size, NAME_WORD, row))
+            return 0;
+    }
+    return 1;
 }
 
 /* Take over the photos of a file. Return 0 if it is damaged; without memory, a buffer has failed. */
-static int take_old(Build *b, const OldWords *old) {
-    WordsView v;
-    Model m;
+static int take_old(Build *b, const OldWords *old, const Model *model) {
+    const WordsView *v = &old->words->view;
     Buffer group = {0};
     Entry e;
-    if (!words_view(old->data, old->size, &v)) return 0;
-    int done = words_model(&v, &m);
-    b->bodies.failed |= done < 0;
-    done = done > 0;
-    for (size_t row = 0; done && row < v.photos; row += GROUP, group.size = 0) {
-        size_t end = row + GROUP < v.photos ? row + GROUP : v.photos, at = 0;
-        done = words_records(&v, &m, row / GROUP, 0xffff, &group) && !group.failed;
+    int done = 1;
+    for (size_t row = 0; done && row < v->photos; row += GROUP, group.size = 0) {
+        size_t end = row + GROUP < v->photos ? row + GROUP : v->photos;
+        done = words_records(v, model, row / GROUP, 0xffff, &group) && !group.failed;
         b->bodies.failed |= group.failed;
+        Span rest = {group.data, group.size}, skipped;
         for (size_t i = row; done && i < end; i++) {
             PhotoHead head;
-            memcpy(&head, group.data + at, sizeof head);
-            if (old->new_rows[i] >= 0) done = take_record(b, group.data + at, group.size - at, (uint32_t)old->new_rows[i], 1) > 0;
-            at += sizeof head + head.lines * LINE_NUMBERS * sizeof(int16_t) + head.text_size;
+            memcpy(&head, rest.at, sizeof head);
+            size_t size = sizeof head + head.lines * LINE_NUMBERS * sizeof(int16_t) + head.text_size;
+            if (old->new_rows[i] != MCAD_NONE) done = take_record(b, rest, old->new_rows[i]) > 0;
+            done = done && take_bytes(&rest, size, &skipped);
         }
     }
-    words_free_model(&m);
     free(group.data);
-    int more = words_entry(&v, 0, &e);
-    for (; done && more > 0; more = words_next(&v, &e)) {
-        Bits bits = {v.postings + e.postings, e.postings_end - e.postings, 0};
+    int more = words_entry(v, 0, &e);
+    for (; done && more > 0; more = words_next(v, &e)) {
+        Bits bits = {0};
         for (uint64_t row = 0; done; row++) {
-            row += read_rice(&bits, e.parameter);
-            if (has_ended(&bits)) break;
-            done = row < v.photos && (old->new_rows[row] < 0 || add_term(b, e.term, e.size, e.source, (uint32_t)old->new_rows[row]));
+            int is_row = words_row(v, &e, &bits, &row);
+            done = is_row >= 0;
+            if (is_row <= 0) break;
+            if (old->new_rows[row] == MCAD_NONE || (old->is_renamed[row] && e.source == NAME_WORD)) continue;
+            done = add_term(b, e.term, e.size, e.source, old->new_rows[row]);
         }
     }
     return done && more == 0;
 }
 
-/* Set `out` to a file of the words of `photos` photos, whose checksum the caller sets, and who frees it by
- * mcad_words_free: `count` records of `rows`, and what older files have of others. Return its bytes; -1 without memory;
- * -2 - i if older file i is damaged. */
-int64_t mcad_words_build(const OldWords *old, size_t old_count, const uint8_t *records, size_t records_size,
-                         const uint32_t *rows, size_t count, size_t photos, uint32_t segment_crc32, uint8_t **out) {
+static void put_head(const Build *b, Buffer *file, const uint32_t *numbers, size_t count) {
+    append(file, WORDS_MAGIC, 8);
+    append(file, numbers, count * sizeof *numbers);
+    for (size_t row = 0; row < b->count; row += 8) {
+        uint8_t byte = 0;
+        for (size_t i = row; i < b->count && i < row + 8; i++) byte |= (uint8_t)((b->photos[i].head.is_read & 1) << i % 8);
+        append(file, &byte, 1);
+    }
+}
+
+int words_build(const OldWords *old, size_t old_count, const McadStrings *records, const uint32_t *rows,
+                const McadStrings *names, const uint32_t *named, size_t photos, uint32_t segment_crc32, Buffer *file,
+                size_t *failed, McadError *error) {
     Build b = {.photos = calloc(photos + 1, sizeof(Photo)), .count = photos};
-    Buffer blocks = {0}, entries = {0}, model = {0}, ends = {0}, file = {0};
+    Buffer blocks = {0}, entries = {0}, model = {0}, ends = {0};
     BitWriter postings = {0}, texts = {0};
-    int done = b.photos != NULL;
+    int done = b.photos != NULL, code = MCAD_DONE;
     append(&b.bodies, "", 0); /* even if there is no photo, texts are somewhere */
-    int64_t failed = -1;
-    for (size_t i = 0; done && i < old_count; i++)
-        if (!(done = take_old(&b, old + i)) && !b.bodies.failed && !b.pairs.failed && !b.terms.keys.failed)
-            failed = -2 - (int64_t)i;
-    for (size_t i = 0, at = 0, size; done && i < count; i++, at += size)
-        done = (size = take_record(&b, records + at, records_size - at, rows[i], 1)) > 0;
-    done = done && !b.bodies.failed && !b.pairs.failed && choose_tokens(&b) &&
-           write_terms(&b, &blocks, &entries, &postings) && write_texts(&b, &model, &ends, &texts);
+    for (size_t i = 0; !code && done && i < old_count; i++) {
+        const Model *of_old;
+        *failed = i;
+        if ((code = words_model(old[i].words, &of_old, error))) break;
+        done = take_old(&b, old + i, of_old);
+        if (!done && !b.bodies.failed && !b.pairs.failed && !b.terms.keys.failed)
+            code = fail(error, MCAD_WORDS_TEXTS, 0, 0, 0);
+        words_release(old[i].words);
+    }
+    for (size_t i = 0; !code && done && i < records->count; i++) done = take_record(&b, string_at(records, i), rows[i]) > 0;
+    for (size_t i = 0; !code && done && i < names->count; i++) done = take_name(&b, string_at(names, i), named[i]);
+    if (!code && !done && b.photos && !b.bodies.failed && !b.pairs.failed && !b.terms.keys.failed) {
+        *failed = old_count; /* the host gave no record */
+        code = fail(error, MCAD_WORDS_TEXTS, 0, 0, 0);
+    }
+    done = !code && done && !b.bodies.failed && !b.pairs.failed && choose_tokens(&b)
+        && write_terms(&b, &blocks, &entries, &postings) && write_texts(&b, &model, &ends, &texts);
     if (done) {
-        uint32_t head[] = {0, segment_crc32, (uint32_t)photos, (uint32_t)(blocks.size / 8), (uint32_t)entries.size,
-                           (uint32_t)postings.out.size, (uint32_t)model.size, (uint32_t)texts.out.size};
-        append(&file, WORDS_MAGIC, 8);
-        append(&file, head, sizeof head);
-        for (size_t row = 0; row < photos; row += 8) {
-            uint8_t byte = 0;
-            for (size_t i = row; i < photos && i < row + 8; i++) byte |= (uint8_t)((b.photos[i].head.is_read & 1) << i % 8);
-            append(&file, &byte, 1);
-        }
+        const uint32_t numbers[] = {0, segment_crc32, (uint32_t)photos, (uint32_t)(blocks.size / 8), (uint32_t)entries.size,
+                                    (uint32_t)postings.out.size, (uint32_t)model.size, (uint32_t)texts.out.size};
+        put_head(&b, file, numbers, 8);
         const Buffer *parts[] = {&blocks, &entries, &postings.out, &model, &ends, &texts.out};
-        for (size_t i = 0; i < 6; i++) append(&file, parts[i]->data, parts[i]->size);
+        for (size_t i = 0; i < 6; i++) append(file, parts[i]->data, parts[i]->size);
+        if (!file->failed) {
+            uint32_t crc = crc_32(0, file->data + CHECKED_FROM, file->size - CHECKED_FROM);
+            memcpy(file->data + CHECKED_FROM - sizeof crc, &crc, sizeof crc);
+        }
     }
     Buffer *all[] = {&b.bodies, &b.pairs, &blocks, &entries, &model, &ends, &postings.out, &texts.out};
     for (size_t i = 0; i < 8; i++) free(all[i]->data);
@@ -620,7 +585,5 @@ int64_t mcad_words_build(const OldWords *old, size_t old_count, const uint8_t *r
     free_table(&b.letters);
     free_table(&b.after);
     free(b.photos);
-    if (file.failed) free(file.data);
-    *out = file.failed ? NULL : file.data;
-    return done && !file.failed ? (int64_t)file.size : failed;
+    return code ? code : done && !file->failed ? MCAD_DONE : no_memory(error);
 }

@@ -15,7 +15,7 @@ from mcad_mobile.engine.photos.decode import open_bytes, read_photo
 from mcad_mobile.engine.photos.folder import Skipped, stat_or_none
 from mcad_mobile.engine.reading.reader import AT_LEAST, Reader
 from mcad_mobile.engine.sync import COMMIT_S
-from mcad_mobile.engine.words.words_file import PhotoWords
+from mcad_mobile.engine.words.photo_words import PhotoWords
 from mcad_mobile.errors import MissingExtra, PhotoError
 
 _WAITS_S = 2.0, 5.0, COMMIT_S  # before the first commits; then always the last

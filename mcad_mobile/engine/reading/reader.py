@@ -14,7 +14,7 @@ from mcad_mobile.engine.reading.detector import Detector
 from mcad_mobile.engine.reading.recognizer import HEIGHT, MOST_WIDTH, Recognizer
 from mcad_mobile.engine.towers import choose_rung
 from mcad_mobile.engine.towers.runtimes import runtime_of
-from mcad_mobile.engine.words.words_file import Line
+from mcad_mobile.engine.words.photo_words import Line
 from mcad_mobile.errors import BundleError, Remedy
 
 if TYPE_CHECKING:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+
+from mcad_mobile.engine.words.folding import fold
+from mcad_mobile.engine.words.photo_words import SOURCES, PhotoWords
 
 # A photo that has every word of a query ranks before all that only look like it: the cosines of a
 # query with photos spread over about nine standard deviations. One that has half of its words
@@ -55,3 +59,20 @@ def terms_to_find(terms: Sequence[str]) -> list[str]:
     """Return a query's folded terms, each once, without function words; with only these, all."""
     distinct, function_words = [*dict.fromkeys(terms)], set(_FUNCTION_WORDS.split())
     return [term for term in distinct if term not in function_words] or distinct
+
+
+def find_matches(
+    path: str, words: PhotoWords, alike: Callable[[Iterable[str]], set[str]]
+) -> Iterator[Match]:
+    """Yield the lines, the path and the places of a photo that hold words of a query: `alike`
+    returns those of some folded words that match it."""
+    lines: list[tuple[str, str, tuple[int, ...] | None]] = [
+        *((SOURCES[0], line.text, line.box or None) for line in words.lines),
+        (SOURCES[1], path, None),
+        *((SOURCES[2], place, None) for place in words.places),
+    ]
+    folded = [fold(text) for _, text, _ in lines]
+    matching = alike(chain(*folded))
+    for (source, text, box), terms in zip(lines, folded, strict=True):
+        if distinct := tuple(dict.fromkeys(term for term in terms if term in matching)):
+            yield Match(source, distinct, text, box)

@@ -1,4 +1,4 @@
-"""One index, two languages: each reads what the other wrote, and finds the same photos."""
+"""The index in Java: the C core through JNI, and what Java adds to it, beside Python's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import struct
 import subprocess
 import threading
 import zlib
@@ -19,8 +20,7 @@ import pytest
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.segments import open_segment
-from mcad_mobile.engine.words.words_file import PhotoWords
+from mcad_mobile.engine.words.photo_words import PhotoWords
 from tests.support.damaged_index import plant_number
 from tests.support.paths import ROOT
 from tests.support.probe import KERNELS, EngineError, Probe
@@ -114,18 +114,6 @@ def test_full_storage_is_told_as_such_and_costs_no_commit(java_classes, tmp_path
     assert [*PhotoIndex.open(java.directory).paths()] == ["a"]
 
 
-def test_the_golden_index_is_written_again_byte_for_byte(probe, tmp_path):
-    probe.ask("index_rewrite", index=GOLDEN, out=tmp_path / "again")
-    segments = ["segment-00000002.mcs", "segment-00000003.mcs"]
-    written = {file.name: file.read_bytes() for file in (tmp_path / "again").glob("*.mcs")}
-    assert written == {name: (GOLDEN / name).read_bytes() for name in segments}
-    # JSON's fields have no order, and so another checksum.
-    manifests = [
-        json.loads((at / "manifest.json").read_text()) for at in (tmp_path / "again", GOLDEN)
-    ]
-    assert manifests[0] | {"crc32": ""} == manifests[1] | {"crc32": ""}
-
-
 def test_the_golden_index_holds_what_is_expected(probe, tmp_path):
     expected = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
     java = JavaIndex(probe, GOLDEN, tmp_path)
@@ -154,84 +142,58 @@ def test_the_golden_index_holds_what_is_expected(probe, tmp_path):
         ]
 
 
-@pytest.mark.parametrize("dim", [256, 200, 64, 40])
-def test_java_finds_in_pythons_index_what_python_finds(java, dim):
+def test_the_golden_index_is_merged_with_new_photos(java):
+    expected = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
+    shutil.copytree(GOLDEN, java.directory)
+    before = java.read()[1]
+    answer = java.change(names(400), unit(400, 64), dim=64)
+    assert answer["photos"] == expected["photos"] + 400
+    _, embeddings, stamps = java.read(verify=True)
+    assert all(cosine(embeddings[path], row) > 0.9999 for path, row in before.items())
+    for path, stamp in expected["stamps"].items():
+        assert stamps[os.fsdecode(bytes.fromhex(path))] == stamp
+    assert len(list(java.directory.glob("*.mcs"))) == 1
+
+
+def test_java_finds_in_pythons_index_what_python_finds(java):
+    """Three segments, whose records are read in both passes, and deleted photos."""
+    dim = 200
     photos, queries = unit(6000, dim), unit(20, dim, seed=1)
     index = PhotoIndex.create(java.directory, dim=dim, student="tiny", student_sha256=SHA)
-    for start, stop in ((0, 4000), (4000, 5500), (5500, 6000)):  # three segments
+    for start, stop in ((0, 4000), (4000, 5500), (5500, 6000)):
         with index.writer() as writer:
             writer.add(names(6000)[start:stop], photos[start:stop])
     with index.writer() as writer:
         writer.delete(names(6000)[::50])
-    for query, found in zip(queries, java.search(queries, k=10, exact=True), strict=True):
-        expected = index.search(query, k=10, exact=True)
-        assert found["paths"] == expected.paths
-        assert np.array_equal(np.float32(found["scores"]), expected.scores)
-    for k in (1, 10, 200):
-        for query, found in zip(queries, java.search(queries, k=k), strict=True):
-            expected = index.search(query, k=k)
+    for k, exact in ((10, True), (1, False), (10, False), (200, False)):
+        for query, found in zip(queries, java.search(queries, k=k, exact=exact), strict=True):
+            expected = index.search(query, k=k, exact=exact)
             assert found["paths"] == expected.paths
             assert np.array_equal(np.float32(found["scores"]), expected.scores)
 
 
-def test_photos_that_cancel_out_have_no_axis_and_are_found(java):
-    photos = np.repeat(unit(150, 64), 2, axis=0) * np.tile([[1], [-1]], (150, 1))
-    java.change(names(300), photos, dim=64)
-    for row in (0, 1, 299):
-        (found,) = java.search(photos[row : row + 1], k=1)
-        assert found["paths"] == [names(300)[row]]
-        assert found["scores"] == pytest.approx([1], abs=0.01)
-
-
-@pytest.mark.parametrize(("scored", "passed_on"), [(300.0, 2.0), (60.0, 600.0)])
-def test_a_prescan_passes_on_no_fewer_than_are_scored(java, scored, passed_on):
-    photos, queries = unit(1000, 256), unit(5, 256, seed=1)
-    index = PhotoIndex.create(java.directory, dim=256, student="tiny", student_sha256=SHA)
-    with index.writer() as writer:
-        writer.add(names(1000), photos)
-    document = json.loads((java.directory / "manifest.json").read_text())
-    constant = {"exponent": 0.0, "growth": 0.0}
-    document["segments"][0] |= {
-        "candidates": constant | {"factor": scored},
-        "prescan": {"bits": 64, "candidates": constant | {"factor": passed_on}},
-    }
-    write_manifest(java.directory / "manifest.json", document)
-    index = PhotoIndex.open(java.directory)
-    for query, found in zip(queries, java.search(queries, k=50), strict=True):
-        assert found["paths"] == index.search(query, k=50).paths
-        assert len(found["paths"]) == 50
-
-
-def test_what_java_adds_is_searched_as_the_rest_was_tuned(java):
-    pythons = PhotoIndex.create(java.directory, dim=256, student="tiny", student_sha256=SHA)
-    with pythons.writer() as writer:
-        writer.add(names(600), unit(600, 256))
-    document = json.loads((java.directory / "manifest.json").read_text())
-    (entry,) = document["segments"]
-    entry["candidates"] = {"factor": 3.0, "exponent": 0.5, "growth": 1.0}
-    entry["prescan"] = {"bits": 64, "candidates": {"factor": 9.0, "exponent": 0.5, "growth": 1.0}}
-    write_manifest(java.directory / "manifest.json", document)
-    java.change(names(600, "more"), unit(600, 256, seed=1), dim=256)
-    for written in json.loads((java.directory / "manifest.json").read_text())["segments"]:
-        assert written["file"] != entry["file"]
-        assert written["candidates"] == entry["candidates"]
-        assert written["prescan"] == entry["prescan"]
-
-
-def test_python_finds_in_javas_index_what_java_finds(java):
-    photos, queries = unit(3000, 256), unit(20, 256, seed=1)
-    for start, stop in ((0, 200), (200, 2500), (2500, 3000)):
-        java.change(names(3000)[start:stop], photos[start:stop], dim=256)
-    java.change(delete=names(3000)[::100], dim=256)
-    index = PhotoIndex.open(java.directory)
-    index.verify()
-    assert index.photos == 2970
-    for query, found in zip(queries, java.search(queries, k=10, exact=True), strict=True):
-        expected = index.search(query, k=10, exact=True)
-        assert found["paths"] == expected.paths
-        assert np.array_equal(np.float32(found["scores"]), expected.scores)
-        true = np.sort(np.delete(photos, np.s_[::100], axis=0) @ query)[::-1][:10]
-        assert np.allclose(found["scores"], true, atol=2e-3)
+def test_changes_are_found_searched_and_read_again_after_their_commit(java):
+    photos, clip = unit(500, 64), "film.mp4"
+    shot = "shot.jpg"  # a motion photo, with a moment of its video
+    paths = [*names(495), shot, f"{shot}#t=1.500", *(f"{clip}#t={s}.000" for s in (0, 5, 9))]
+    ticket = {"lines": [{"text": "Boarding PASS", "box": []}], "places": ["Lisbon"], "read": True}
+    words = [{"path": path, **ticket} for path in (paths[0], paths[1])]
+    java.change(paths, photos, dim=64, words=words)
+    moves = {"from": [paths[1], shot, clip], "to": ["moved/b.jpg", "new.jpg", "new.mp4"]}
+    answer = java.change(delete=[paths[0], "none"], dim=64, **moves)
+    assert (answer["deleted"], answer["moved"]) == (1, [True, True, True])
+    _, embeddings, stamps = java.read(verify=True)
+    assert cosine(embeddings["moved/b.jpg"], photos[1]) > 0.9999
+    assert stamps["new.jpg"] == stamps["new.mp4"] == [5, 6]
+    (found,) = java.search(photos[496:497], k=1)
+    assert found["paths"] == ["new.jpg#t=1.500"]
+    (found,) = java.search(photos[499:500], k=1, exact=True)
+    assert found["paths"] == ["new.mp4#t=9.000"]
+    read, gone = java._probe.ask(
+        "index_words", index=java.directory, paths=["moved/b.jpg", paths[1]]
+    )
+    assert (read, gone) == (ticket, None)
+    assert java.change(delete=["new.jpg", "new.mp4"], dim=64)["photos"] == 494
 
 
 def test_both_write_one_index_in_turn(java, probe):
@@ -273,7 +235,7 @@ def test_times_of_photos_outlive_javas_changes(java):
     index = PhotoIndex.open(java.directory)
     unknown = dict.fromkeys(paths[40:], -(2**31))
     expected = dict(zip(paths, range(100, 140), strict=False)) | unknown
-    assert (len(index.segments), index.dates()) == (1, expected)
+    assert (len(list(java.directory.glob("*.mcs"))), index.dates()) == (1, expected)
 
 
 def test_paths_of_any_letters_are_ordered_and_found_as_their_bytes(java, probe):
@@ -473,7 +435,7 @@ def test_every_damaged_part_is_found_and_leaves_no_file_open(java, probe, tmp_pa
         4094,
         4096 + 4 * 64,
         32,
-        *(part.offset for part in open_segment(segment).parts.values()),
+        *(struct.unpack_from("<Q", data, 40 + 24 * part)[0] for part in range(11)),
         len(data) - 1,
     ]
     for at in places:
@@ -496,10 +458,16 @@ def test_every_damaged_part_is_found_and_leaves_no_file_open(java, probe, tmp_pa
     assert not [file for file in probe.open_files if file.startswith(str(java.directory))]
 
 
-@pytest.mark.parametrize(("part", "said"), [("axis", "its axis"), ("bit_weights", "a bit weight")])
-@pytest.mark.parametrize("number", [np.nan, np.inf, 1e38])
+@pytest.mark.parametrize(
+    ("part", "number", "said"),
+    [
+        ("axis", np.nan, "its axis has length NaN, not 1"),
+        ("axis", 1e38, "its axis has length .*, not 1"),
+        ("bit_weights", np.inf, "a bit weight of Infinity"),
+    ],
+)
 def test_numbers_that_no_writer_makes_are_refused_though_all_checksums_fit(
-    java, part, said, number
+    java, part, number, said
 ):
     shutil.copytree(ROOT / "tests" / "golden" / "index", java.directory, dirs_exist_ok=True)
     plant_number(java.directory, part, number)

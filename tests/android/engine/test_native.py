@@ -1,4 +1,4 @@
-"""The kernels in C behind the Java engine: what damage, wrong arguments and full memory come to."""
+"""The index in C behind the Java engine: what damage, wrong arguments and full memory come to."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 from benchmarks.jvm import jvm_libraries, run_java
 from mcad_mobile.android.native_libraries import search_kernels
 from mcad_mobile.android.toolchain import JAVA, executable, java_home
+from mcad_mobile.engine import native
 from mcad_mobile.engine.index import PhotoIndex, TuningLimits
 from mcad_mobile.engine.native import LIBRARY
 from tests.android.engine.test_index import SHA, JavaIndex, names, unit, write_manifest
@@ -30,12 +31,13 @@ from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.tiny_reader import with_reader
 
 _MAIN = "io.github.mcadmobile.engine.index.KernelProbe"
-NATIVE = LIBRARY.parent
+NATIVE = Path(native.__file__).parent
 SOURCES = sorted(NATIVE.glob("*.c"))
 COMPILE = ("-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off")
+STOPPED_AND_CLOSED = ("work on the index {} was stopped", "index {} is closed")
 # In `make test`; `make test-slow` takes the number that a release is held to.
 MUTANTS, ALL_MUTANTS = 400, 100_000
-JNI = re.compile(r"^    ([A-Z_]+) = (\d+),$", re.MULTILINE)
+JNI = re.compile(r"\b([A-Z_]+) = (\d+),")
 FUNCTIONS = {
     "BYTES": "GetByteArrayRegion",
     "INTS": "GetIntArrayRegion",
@@ -49,13 +51,14 @@ FUNCTIONS = {
     "SET_DOUBLES": "SetDoubleArrayRegion",
     "NEW_BYTES": "NewByteArray",
     "NEW_INTS": "NewIntArray",
+    "NEW_LONGS": "NewLongArray",
+    "NEW_OBJECTS": "NewObjectArray",
+    "SET_OBJECT": "SetObjectArrayElement",
     "FIND_CLASS": "FindClass",
     "THROW_NEW": "ThrowNew",
     "DELETE_LOCAL": "DeleteLocalRef",
     "ARRAY_LENGTH": "GetArrayLength",
     "OBJECT_AT": "GetObjectArrayElement",
-    "PIN": "GetPrimitiveArrayCritical",
-    "UNPIN": "ReleasePrimitiveArrayCritical",
     "BUFFER_ADDRESS": "GetDirectBufferAddress",
     "BUFFER_CAPACITY": "GetDirectBufferCapacity",
 }
@@ -73,7 +76,8 @@ def gcc(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index of three segments, of which one has cells, all searched in both passes."""
+    """An index of three segments, of which one has cells and one words, all searched in both
+    passes."""
     directory = tmp_path_factory.mktemp("searched") / "index"
     limits = TuningLimits(cells_from=300, cells_gain=0.0, photos_per_cell=15)
     index = PhotoIndex.create(directory, dim=512, student="tiny", student_sha256=SHA, limits=limits)
@@ -82,11 +86,11 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.add(names(440)[start:stop], unit(440, 512)[start:stop])
     with index.writer() as writer:
         writer.delete(names(440)[:399:9])
+        writer.set_words(dict.fromkeys(names(440)[310:330], TICKET))
     few = {"factor": 0.0, "exponent": 0.0, "growth": 0.0}
     file = directory / "manifest.json"
     document = json.loads(file.read_text())
     assert [entry["cells"] is None for entry in document["segments"]] == [False, True, True]
-    assert all(live.segment.columns.shape[0] == 2 for live in index.segments)
     for entry in document["segments"]:
         entry["candidates"] = few
         entry["cells"] = entry["cells"] and few
@@ -133,7 +137,8 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
 
 
 def test_jni_functions_have_the_numbers_of_the_specification(tmp_path: Path) -> None:
-    numbers = dict(JNI.findall((NATIVE / "jni.c").read_text()))
+    table = (NATIVE / "jni.c").read_text().partition("enum {")[2].partition("}")[0]
+    numbers = dict(JNI.findall(table))
     assert numbers.keys() == FUNCTIONS.keys()
     lines = ["#include <stddef.h>", "#include <jni.h>"]
     for name, number in numbers.items():
@@ -145,6 +150,14 @@ def test_jni_functions_have_the_numbers_of_the_specification(tmp_path: Path) -> 
     gcc("-fsyntax-only", f"-I{include}", f"-I{include / 'linux'}", source)
 
 
+def test_java_words_every_error_of_the_index_in_the_order_of_its_codes() -> None:
+    header = re.sub(r"/\*.*?\*/", "", (NATIVE / "mcad_index.h").read_text(), flags=re.DOTALL)
+    errors = ROOT / "android_demo/engine/src/main/java/io/github/mcadmobile/engine/index"
+    source = (errors / "IndexErrors.java").read_text().partition("enum Code {")[2].partition(";")[0]
+    named = re.findall(r"\bMCAD_([A-Z_]+)", header.partition("enum {")[2].partition("}")[0])
+    assert re.findall(r"\b[A-Z]+_?[A-Z_]+\b(?=[(,])", source) == named
+
+
 def test_kernels_of_another_version_than_the_engine_are_refused(java_classes, tmp_path) -> None:
     source, library = tmp_path / "old.c", tmp_path / "old.so"
     source.write_text(
@@ -152,19 +165,25 @@ def test_kernels_of_another_version_than_the_engine_are_refused(java_classes, tm
     )
     gcc(*COMPILE, source, "-o", library)
     with pytest.raises(AssertionError, match="are of another version than the engine"):
-        kernel_probe(java_classes, library, ["arguments"])
+        kernel_probe(java_classes, library, ["arguments", tmp_path])
 
 
-def test_a_prescan_that_passes_all_on_changes_no_distance(java_classes: Path) -> None:
-    found = kernel_probe(java_classes, LIBRARY, ["prescan"])
-    assert found["twice"] == found["once"]
-    places, distances = np.split(np.array(found["once"]), 2)
-    assert len({*places}) == 20 and len({*distances}) > 1
-
-
-def test_wrong_arguments_are_refused_before_memory_is_used(java_classes, sanitized) -> None:
+def test_wrong_arguments_are_refused_before_memory_is_used(
+    java_classes, sanitized, tmp_path: Path
+) -> None:
     library, environment = sanitized
-    assert kernel_probe(java_classes, library, ["arguments"], **environment) == {"accepted": []}
+    answer = kernel_probe(java_classes, library, ["arguments", tmp_path], **environment)
+    assert answer == {"accepted": []}
+
+
+def test_work_that_is_stopped_changes_nothing_and_what_is_closed_says_so(
+    java_classes, sanitized, tmp_path: Path
+) -> None:
+    library, environment = sanitized
+    answer = kernel_probe(java_classes, library, ["stopped", tmp_path], **environment)
+    stopped, closed = (f"The {what}." for what in STOPPED_AND_CLOSED)
+    expected = [text.format(tmp_path) for text in 2 * [stopped] + 5 * [closed]]
+    assert answer == {"said": expected, "photos": 5}
 
 
 @pytest.mark.parametrize("rounds", [MUTANTS, pytest.param(ALL_MUTANTS, marks=pytest.mark.slow)])
@@ -177,20 +196,21 @@ def test_damaged_segments_are_exceptions(
     assert answer["rounds"] == rounds
     assert answer["opened"] > rounds / 3  # the others are refused before they are searched
     assert answer["found"] > answer["opened"]
+    assert 0 < answer["committed"] < answer["opened"]
 
 
 def test_allocations_that_fail_are_exceptions_and_leave_nothing(
     java_classes, searched: Path, tmp_path: Path
 ) -> None:
     library = tmp_path / "libmcad_search.so"
-    renamed = [f"-D{name}=probe_{name}" for name in ("malloc", "calloc", "free")]
+    renamed = [f"-D{name}=probe_{name}" for name in ("malloc", "calloc", "realloc", "free")]
     kernels = [tmp_path / f"{source.stem}.o" for source in SOURCES]
     for source, out in zip(SOURCES, kernels, strict=True):
         gcc(*COMPILE, "-O1", "-c", *renamed, source, "-o", out)
     allocator = ROOT / "tests" / "support" / "failing_memory.c"
     gcc(*COMPILE, allocator, *kernels, "-lm", "-o", library)
-    answer = kernel_probe(java_classes, library, ["memory", searched])
-    # There are as many allocations in four searches, and each that fails is told.
+    answer = kernel_probe(java_classes, library, ["memory", searched, tmp_path / "index"])
+    # There are as many allocations, and each that fails is told.
     assert answer["failed"] == answer["enough"] > 30
     assert answer["left"] == 0
 
@@ -199,19 +219,8 @@ def test_a_file_that_was_cut_short_under_a_search_is_an_exception(probe, tmp_pat
     java = JavaIndex(probe, tmp_path / "index", tmp_path)
     java.change(names(3000), unit(3000, 64), dim=64)
     (segment,) = java.directory.glob("*.mcs")
-    with pytest.raises(EngineError, match=r"is damaged: it has 5000 bytes, and had \d+"):
+    with pytest.raises(EngineError, match=r"is damaged: it was cut off at byte 5000"):
         java.search(unit(1, 64), k=5, cut=str(segment), bytes=5000)
-
-
-def test_a_segment_whose_records_cannot_be_read_is_named_and_not_searched(
-    probe, tmp_path: Path
-) -> None:
-    java = JavaIndex(probe, tmp_path / "index", tmp_path)
-    java.change(names(300), unit(300, 64), dim=64)
-    java.change(names(305)[300:], unit(5, 64), dim=64)
-    _, last = sorted(java.directory.glob("*.mcs"))
-    answer = probe.ask("index_cut", index=java.directory)
-    assert answer == f"The index file {last} could not be read."
 
 
 def test_an_index_that_is_replaced_under_a_search_is_searched_to_the_end(
@@ -224,17 +233,6 @@ def test_an_index_that_is_replaced_under_a_search_is_searched_to_the_end(
     gone = [str(file) for file in java.directory.iterdir()]
     assert java.search(unit(1, 64), k=5, gone=gone) == before
     assert not list(java.directory.iterdir())
-
-
-def test_a_segment_that_is_replaced_while_it_is_opened_is_refused_and_closed(
-    probe, tmp_path: Path
-) -> None:
-    java = JavaIndex(probe, tmp_path / "index", tmp_path)
-    java.change(names(3), unit(3, 64), dim=64)
-    (segment,) = java.directory.glob("*.mcs")
-    answer = probe.ask("index_replaced_segment", segment=segment)
-    assert answer == [f"The index file {segment} cannot be opened twice.", "gone"]
-    assert str(segment) not in probe.open_files
 
 
 def benchmarked(

@@ -21,8 +21,8 @@ from mcad_mobile.engine.engine import Channel, SearchEngine, open_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.coordinates import coordinates
 from mcad_mobile.engine.words.folding import MOST_LETTERS, fold
+from mcad_mobile.engine.words.photo_words import Line, PhotoWords
 from mcad_mobile.engine.words.ranking import Match
-from mcad_mobile.engine.words.words_file import Line, PhotoWords
 from tests.android.engine.test_index import JavaIndex, names, unit
 from tests.android.engine.test_same_bytes import files
 from tests.engine.index.test_words import BOX, PLACES, TICKET

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from benchmarks.arm import (
     whole,
     write_cases,
 )
-from mcad_mobile.engine.native import RescoreTask, TuningLimits, address
-from tests.support.kernel_oracle import Oracle
+from mcad_mobile.engine.index import TuningLimits
+from tests.support.index_oracle import Task, nearest, rescore, scores
 from tests.support.variants import first_of
 
 # The level of each: NEON alone, or with dot product.
@@ -77,7 +76,11 @@ def scan_case(random: np.random.Generator, words: int, photos: int, wanted: int)
     if random.random() < 0.5:
         bits = random.random(-(-photos // 64) * 64) < random.choice([0.02, 0.5])
         allowed = np.packbits(bits, bitorder="little")
-    rows, distances = Oracle().nearest(columns, query, spans, wanted, allowed)
+    among = np.concatenate([np.array(span) for span in spans])
+    if allowed is not None:
+        among = among[np.unpackbits(allowed, bitorder="little")[among] == 1]
+    rows, distances = nearest(columns[:, among], query, wanted)
+    rows = among[rows]
     expected = whole(len(rows)) + rows.astype("<u4").tobytes() + distances.tobytes()
     return Case(SCAN, scan_input(columns, query, spans, wanted, allowed), expected)
 
@@ -119,26 +122,11 @@ def rescore_case(
     limits = TuningLimits(
         at_least=least, per_result=1, part=2**63, missed=0.05, missed_of_many=0.05
     )
-    cosines = np.empty(count, np.float32)
-    with tempfile.TemporaryFile() as file:
-        file.write(records.tobytes())
-        file.flush()
-        task = RescoreTask(
-            file=file.fileno(),
-            size=record,
-            dim=dim,
-            words=words,
-            stride=photos,
-            columns=address(columns) if words else None,
-            residual=address(residual),
-            projection_step=projection,
-            rows=address(rows),
-            distances=address(distances) if near else None,
-            count=count,
-            step=step,
-            cosines=address(cosines),
-        )
-        assert Oracle().rescore([task], k, limits) is None
+    signs = np.ascontiguousarray(columns.T).view(np.uint8).reshape(photos, -1)
+    everything = np.concatenate([records[:, :dim], signs, records[:, dim:]], axis=1)
+    cosines = scores(everything[rows], residual, projection)
+    task = Task(cosines, distances if near else None, step, photos)
+    cosines[~rescore([task], k, limits)[0]] = np.nan
     given = rescore_input(
         columns,
         records,

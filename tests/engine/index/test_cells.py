@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import shutil
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex, RowFilter, TuningLimits
-from mcad_mobile.engine.index.codes import decode, rotate
-from mcad_mobile.engine.index.filters import ALL_ROWS, FilteredRows
-from mcad_mobile.engine.index.paths import path_to_bytes
-from mcad_mobile.engine.index.search import places_to_scan
-from mcad_mobile.engine.index.segments import Segment, open_segment
-from mcad_mobile.engine.native import load_kernel
 from tests.support.index_embeddings import (
     F32,
-    ORACLE,
     cells_from,
     create,
-    kernels,
-    levels,
     names,
     photos_and_queries,
-    searching_by,
     stamps_of,
     unit,
 )
-from tests.support.tuning_oracle import split
+from tests.support.index_oracle import Segment, count, order_cells, read_index, rotate, split
+from tests.support.kernels import LEVELS, LIBRARY, Filter, address, decode
 
 pytestmark = pytest.mark.long
 
@@ -52,36 +46,33 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, F32, F32]:
     return directory, photos, queries
 
 
-def scanned(index: PhotoIndex, query: F32, rows: RowFilter = ALL_ROWS) -> int:
+def scanned(segment: Segment, query: F32, rows: RowFilter) -> int:
     """Return how many places a scan looks at."""
-    (live,), kernel = index.segments, load_kernel()
-    filtered = live.filtered(rows, kernel)
-    if live.candidates.of(filtered.count, 10) >= filtered.count:
+    passing = segment.passes(rows)
+    if count(segment.entry["candidates"], passing.sum(), 10) >= passing.sum():
         return 0  # all are scored
-    return sum(map(len, places_to_scan(live, filtered, rotate(query), 10, kernel)))
-
-
-def segment_of(directory: Path, number: int = 0) -> Segment:
-    return PhotoIndex.open(directory).segments[number].segment
+    enough = count(segment.entry["cells"], passing.sum(), 10) if passing.sum() >= 2048 else PHOTOS
+    order = order_cells(rotate(query), segment.centroids)
+    held = np.bincount(segment.cells[passing], minlength=len(order))[order].cumsum()
+    chosen = order[: int(held.searchsorted(enough)) + 1]
+    inside = np.flatnonzero(segment.passes(RowFilter(rows.folders)))
+    between = (segment.rows >= inside[0]) & (segment.rows <= inside[-1])
+    return int((between & np.isin(segment.cells[segment.rows], chosen)).sum())
 
 
 def test_each_photo_is_in_the_cell_whose_centroid_is_nearest(
     gallery: tuple[Path, F32, F32],
 ) -> None:
-    segment = segment_of(gallery[0])
-    segment.verify()
+    (segment,) = read_index(gallery[0])
     assert len(segment.centroids) == 256
-    places = np.arange(PHOTOS)
-    records = segment.records_of(segment.rows_at(places))
-    residuals = split(decode(records, segment.axis), segment.axis)[1]
+    residuals = split(decode(segment.records, segment.axis), segment.axis)[1]
     centroids = segment.centroids / np.float64(2048)
     distances = (
         np.square(residuals).sum(axis=1)[:, None]
         - 2 * residuals.astype(np.float64) @ centroids.T
         + np.square(centroids).sum(axis=1)
     )
-    cell = np.searchsorted(segment.starts, places, side="right") - 1
-    own = distances[places, cell]
+    own = distances[np.arange(PHOTOS), segment.cells[segment.rows]]
     # As stored, a photo is not quite what it was when its cell was looked up.
     assert (own - distances.min(axis=1)).max() < 2e-3
     assert (own == distances.min(axis=1)).mean() > 0.97
@@ -99,7 +90,8 @@ def test_a_search_looks_into_some_cells_and_finds_what_all_would_give(
         scores = dict(zip(exact.paths, exact.scores, strict=True))
         assert all(scores.get(p, s) == s for p, s in zip(found.paths, found.scores, strict=True))
     assert held >= 0.99 * 10 * len(queries)
-    assert 0 < max(scanned(index, query) for query in queries) < 0.7 * PHOTOS
+    (segment,) = read_index(gallery[0])
+    assert 0 < max(scanned(segment, query, RowFilter()) for query in queries[:20]) < 0.7 * PHOTOS
 
 
 FILTERS = {
@@ -113,69 +105,87 @@ FILTERS = {
 }
 
 
-@pytest.mark.parametrize("which", FILTERS)
-def test_all_kernels_look_into_the_same_cells(gallery: tuple[Path, F32, F32], which: str) -> None:
-    rows, _ = FILTERS[which]
-    (live,) = PhotoIndex.open(gallery[0]).segments
-    orders = [ORACLE.order_cells(rotate(q), live.segment.centroids) for q in gallery[2][:10]]
-    index, asked = (
-        PhotoIndex.open(gallery[0]),
-        [(q, k) for q in gallery[2][:10] for k in (1, 10, 99)],
-    )
-    with searching_by(ORACLE):
-        expected = [index.search(query, k, rows=rows) for query, k in asked]
-    allowed = np.zeros(PHOTOS, np.bool_)
-    allowed[live.filtered(rows, ORACLE).places(ORACLE)] = True
-    for compiled in kernels():
-        (live,) = PhotoIndex.open(gallery[0]).segments  # it has probed no cells yet
-        filtered = live.filtered(rows, compiled)
-        for order in orders:
-            for enough in (1, 700, filtered.count // 2 + 1):
-                spans = filtered.probe(order, enough, compiled)
-                assert all(len(span) > 0 for span in spans)
-                assert all(a.stop < b.start for a, b in pairwise(spans))
-                within = np.concatenate([[0], *(np.arange(r.start, r.stop) for r in spans)])
-                within = within[1:].astype(np.intp)
-                kept = within
-                if filtered.allowed is not None:
-                    bits = np.unpackbits(filtered.allowed, bitorder="little")
-                    kept = within[bits[within] == 1]
-                # The first cells in the order until they hold enough, and of them what passes.
-                cells = live.segment.starts.searchsorted(np.flatnonzero(allowed), "right") - 1
-                held = np.bincount(cells, minlength=len(order))[order].cumsum()
-                chosen = order[: int(held.searchsorted(enough)) + 1]
-                assert kept.tolist() == np.flatnonzero(allowed)[np.isin(cells, chosen)].tolist()
-    for compiled in levels():
-        index = PhotoIndex.open(gallery[0])  # it has probed no cells yet
-        with searching_by(compiled):
-            found = [index.search(query, k, rows=rows) for query, k in asked]
-        for a, b in zip(found, expected, strict=True):
-            assert a.paths == b.paths
-            assert a.scores.tolist() == b.scores.tolist()
+@pytest.mark.parametrize("bits", [None, 0.5, 0.01], ids=["all", "half", "few"])
+@pytest.mark.parametrize("span", [(0, 3000), (1, 2999), (7, 8), (9, 9)])
+def test_cells_are_filtered_alike_at_every_level(bits: float | None, span: tuple[int, int]) -> None:
+    """The first cells in an order until they hold enough, and of them what passes."""
+    random = np.random.default_rng(7)
+    starts = np.array([0, 5, 5, 900, 1500, 2993, 3000], np.uint32)
+    rows = random.permutation(3000).astype(np.uint32)
+    for first, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        rows[first:end].sort()
+    passes = random.random(3008) < (2 if bits is None else bits)
+    passes[3000:] = False
+    row_bits = np.packbits(passes, bitorder="little").view(np.uint32)
+    expected = passes[rows] & (rows >= span[0]) & (rows < span[1])
+    order = np.array([4, 1, 0, 5, 3, 2])
+    cells = np.repeat(np.arange(6), np.diff(starts))
+    held = np.bincount(cells[expected], minlength=6)
+    for enough in (1, 40, 5000):
+        before = np.concatenate([[0], held[order].cumsum()[:-1]])
+        probed = int((before < enough).sum())
+        for level in LEVELS:
+            found = np.zeros(376, np.uint8)
+            ranges, counts = np.zeros((2, 6), np.uint32), np.full(6, -1, np.int32)
+            task = Filter(
+                rows=address(rows),
+                starts=address(starts),
+                row_bits=None if bits is None else address(row_bits),
+                place_bits=address(found),
+                cell_starts=address(ranges[0]),
+                cell_ends=address(ranges[1]),
+                counts=address(counts),
+                photos=3000,
+                first=span[0],
+                end=span[1],
+            )
+            order_at = address(order)
+            assert (
+                LIBRARY.mcad_probe_cells(ctypes.byref(task), order_at, 6, enough, level) == probed
+            )
+            for cell in order[:probed].tolist():
+                assert counts[cell] == held[cell]
+                places = np.arange(*ranges[:, cell].tolist())
+                if bits is not None:
+                    places = places[np.unpackbits(found, bitorder="little")[places] == 1]
+                assert places.tolist() == np.flatnonzero(expected & (cells == cell)).tolist()
 
 
-@pytest.mark.parametrize("span", [range(1, PHOTOS), range(PHOTOS - 1), range(7, 8), range(9, 9)])
-def test_a_range_of_rows_is_one_of_places_in_each_cell(
-    gallery: tuple[Path, F32, F32], span: range
+@pytest.fixture
+def switching() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("switching")
+@pytest.mark.parametrize("filters", [1, 24], ids=["the same filter", "more filters than are kept"])
+def test_eight_threads_find_what_one_finds(
+    gallery: tuple[Path, F32, F32], tmp_path: Path, filters: int
 ) -> None:
-    segment = segment_of(gallery[0])
-    for compiled in kernels():
-        places = FilteredRows(segment, span).places(compiled)
-        assert sorted(segment.rows_at(places).tolist()) == [*span]
+    """They look into cells whose bits share bytes, of an index with deleted photos."""
+    directory = shutil.copytree(gallery[0], tmp_path / "index")
+    with PhotoIndex.open(directory).writer() as writer:
+        writer.delete([*names(PHOTOS // 2, "a")[::13], *names(PHOTOS // 2, "b")[::17]])
+    chosen = [RowFilter(before=12_000 + 100 * number) for number in range(filters)]
+    asked = [(query, rows) for rows in chosen for query in gallery[2][:6]]
 
+    def ask(index: PhotoIndex, at: int) -> object:
+        query, rows = asked[at]
+        hits = index.search(query, rows=rows, exact=at % 5 == 4)
+        found = index.count(rows), index.embedding(hits.paths[0]).tolist()
+        return hits.paths, hits.scores.tolist(), index.cosines(query, hits.paths).tolist(), found
 
-def test_searches_at_once_with_a_new_filter_find_what_one_alone_finds(
-    gallery: tuple[Path, F32, F32],
-) -> None:
-    """They look into cells whose bits share bytes."""
-    rows, queries = RowFilter(before=12_000), gallery[2][:8]
-    index = PhotoIndex.open(gallery[0])
-    alone = [index.search(query, rows=rows).paths for query in queries]
-    with ThreadPoolExecutor(8) as pool:
-        for _ in range(40):
-            index = PhotoIndex.open(gallery[0])  # it has probed no cells yet
-            found = pool.map(partial(index.search, rows=rows), queries)
-            assert [hits.paths for hits in found] == alone
+    with PhotoIndex.open(directory) as index:
+        alone = [ask(index, at) for at in range(len(asked))]
+    for _ in range(10):
+        with PhotoIndex.open(directory) as index, ThreadPoolExecutor(8) as pool:
+            # Each thread begins elsewhere.
+            orders = np.concatenate([np.roll(np.arange(len(asked)), 5 * n) for n in range(8)])
+            found = [*pool.map(partial(ask, index), orders.tolist())]
+        assert found == [alone[at] for at in orders]
 
 
 @pytest.mark.parametrize(("rows", "most"), FILTERS.values(), ids=FILTERS)
@@ -188,9 +198,11 @@ def test_photos_are_counted_that_pass(
         found = index.search(query, 10, rows=rows).paths
         assert len(found) == len(exact)
         held, wanted = held + len({*exact} & {*found}), wanted + len(exact)
+    (segment,) = read_index(gallery[0])
+    assert index.count(rows) == segment.passes(rows).sum()
     assert held >= 0.99 * wanted
     assert len({*found} - {*index.search(query, PHOTOS, rows=rows, exact=True).paths}) == 0
-    assert max(scanned(index, query, rows) for query in gallery[2]) <= most * PHOTOS
+    assert max(scanned(segment, query, rows) for query in gallery[2][:20]) <= most * PHOTOS
 
 
 def test_rows_keep_what_belongs_to_them(gallery: tuple[Path, F32, F32]) -> None:
@@ -217,14 +229,15 @@ def test_cells_live_through_changes_and_merges(tmp_path: Path) -> None:
         writer.delete(paths[:7])
         writer.move([(paths[8], "moved.jpg", (1, 2))])
     before = [index.search(query, 10, exact=True) for query in queries]
-    was_in = index.segments[0].segment.cells_of(np.arange(9, 8000))
-    assert [len(live.segment.centroids) > 0 for live in index.segments] == [True, False]
+    first, second = read_index(tmp_path)
+    assert len(first.centroids) > 0 == len(second.centroids)
+    was_in = dict(zip(first.paths, first.cells.tolist(), strict=True))
     index.compact()
-    (live,) = index.segments
-    assert live.cells and len(live.segment.centroids) > 0
+    (merged,) = read_index(tmp_path)
+    assert merged.entry["cells"] and len(merged.centroids) > 0
     # The photos that have neither gone nor moved: nobody changes cells by a merge.
-    found = live.segment.paths.find([path_to_bytes(path) for path in paths[9:8000]])
-    assert np.array_equal(live.segment.cells_of(np.array([row for _, row in found])), was_in)
+    is_in = dict(zip(merged.paths, merged.cells.tolist(), strict=True))
+    assert all(is_in[path.encode()] == was_in[path.encode()] for path in paths[9:8000])
     index.verify()
     for query, was in zip(queries, before, strict=True):
         found = index.search(query, 10, exact=True)
@@ -235,7 +248,7 @@ def test_cells_live_through_changes_and_merges(tmp_path: Path) -> None:
     with index.writer() as writer:
         writer.delete(paths[100:8000])
     index.compact()
-    assert [len(live.segment.centroids) for live in index.segments] == [0]
+    assert [len(segment.centroids) for segment in read_index(tmp_path)] == [0]
 
 
 def test_a_segment_without_cells_spends_no_bytes_on_them(tmp_path: Path) -> None:
@@ -246,8 +259,8 @@ def test_a_segment_without_cells_spends_no_bytes_on_them(tmp_path: Path) -> None
             writer.add(names(2000), photos)
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())
         (file,) = (tmp_path / name).glob("*.mcs")
-        parts = open_segment(file).parts
-        cells[name] = [parts[part].length for part in ("centroids", "starts", "rows")]
+        (segment,) = read_index(tmp_path / name)
+        cells[name] = [segment.spans[part][1] for part in ("centroids", "starts", "rows")]
         files[name] = file.stat().st_size
         assert file.read_bytes()[:8] == b"MCADSEG1"
         assert (manifest["segments"][0]["cells"] is None) == (name == "without")
@@ -261,5 +274,5 @@ def test_where_all_directions_matter_alike_there_are_no_cells(tmp_path: Path) ->
     index = create(tmp_path, limits=TuningLimits(cells_from=1000))
     with index.writer() as writer:
         writer.add(names(6000), white)
-    (live,) = index.segments
-    assert live.cells is None
+    (segment,) = read_index(tmp_path)
+    assert segment.entry["cells"] is None

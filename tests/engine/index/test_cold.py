@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import resource
 from pathlib import Path
 
@@ -14,8 +13,10 @@ import pytest
 from benchmarks.cold import PAGE, drop, pages_in_memory
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.native import TuningLimits, load_kernel
-from tests.engine.index.test_damage import rewrite_manifest
+from mcad_mobile.engine.native import TuningLimits
+from tests.support import disk_faults, kernels
+from tests.support.damaged_index import rewrite_manifest
+from tests.support.index_oracle import Segment, read_index
 
 PHOTOS, DIM, K = 20_000, 128, 10
 
@@ -50,44 +51,57 @@ def test_a_cold_search_reads_columns_and_few_records(folder: Path) -> None:
     (segment,) = folder.glob("*.mcs")
     with PhotoIndex.open(folder) as index:
         warm = index.search(vectors(1)[0], K)
+    (oracle,) = read_index(folder)
+    lengths = {part: length for part, (_, length) in oracle.spans.items()}
     drop(segment)
     index = PhotoIndex.open(folder)
-    (live,) = index.segments
     cold = index.search(vectors(1)[0], K)
     assert (cold.paths, cold.scores.tolist()) == (warm.paths, warm.scores.tolist())
     read_whole = ("axis", "bit_weights", "centroids", "starts", "columns")
-    pages = sum(live.segment.parts[part].length // PAGE + 1 for part in read_whole)
+    pages = sum(lengths[part] // PAGE + 1 for part in read_whole)
     # A candidate and a path may lie on two pages each; a path's row and block are looked up.
     assert pages_in_memory(segment) <= 1 + pages + 2 * 2 * K + 4 * K
 
 
+def bounds_of(segment: Segment, part: str) -> tuple[int, int]:
+    offset, length = segment.spans[part]
+    return offset, offset + length
+
+
+# Searches an index and logs what it reads.
+LOGGED = """
+import sys
+from pathlib import Path
+from mcad_mobile.engine.index import PhotoIndex
+from tests.engine.index.test_cold import K, vectors
+from tests.support.disk_faults import log
+
+index, query = PhotoIndex.open(sys.argv[1]), vectors(1)[0]
+log(Path(sys.argv[2]))
+assert len(index.search(query, K).paths) == K
+"""
+
+
 def test_all_results_are_asked_for_before_the_first_path_is_read(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path
 ) -> None:
     """So that a disk answers at once what else would wait for one after the other."""
-    index = PhotoIndex.open(folder)
-    (live,) = index.segments
-    ask, read = os.posix_fadvise, os.pread
-    asked: list[tuple[int, int]] = []
+    (segment,) = read_index(folder)
+    done = disk_faults.run(LOGGED, folder, tmp_path / "log")
+    assert done.returncode == 0, done.stderr
+    asked: list[range] = []
     late: list[int] = []
-
-    def spy_ask(file: int, start: int, length: int, advice: int) -> None:
-        asked.append((start, start + length))
-        ask(file, start, length, advice)
-
-    def spy_read(file: int, length: int, offset: int) -> bytes:
-        if not any(start <= offset and offset + length <= stop for start, stop in asked):
-            late.append(offset)
-        return read(file, length, offset)
-
-    monkeypatch.setattr(os, "posix_fadvise", spy_ask)
-    monkeypatch.setattr(os, "pread", spy_read)
-    found = index.search(vectors(1)[0], K)
-    assert len(found.paths) == K
+    for line in (tmp_path / "log").read_text().splitlines():
+        call, start, size = line.split()[:3]
+        span = range(int(start), int(start) + int(size))
+        if call == "prefetch":
+            asked.append(span)
+        elif call == "pread" and span.start not in range(*bounds_of(segment, "records")):
+            late += [span.start] * (not any(span[0] in a and span[-1] in a for a in asked))
     assert late == []
     for part, least in (("rows", K), ("path_blocks", 2), ("paths", 2)):
-        start, length = live.segment.parts[part].offset, live.segment.parts[part].length
-        assert sum(start <= at < start + length for at, _ in asked) >= least
+        bounds = range(*bounds_of(segment, part))
+        assert sum(span.start in bounds for span in asked) >= least
 
 
 @pytest.mark.parametrize("read_already", [False, True])
@@ -108,7 +122,7 @@ def test_a_cold_scan_asks_for_its_pages_before_it_needs_them(
         column[0, 199_000:202_000].sum()
     query = np.array([[0], [2**64 - 1], [0]], np.uint64)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
-    load_kernel().nearest(column, query, spans, 10)
+    kernels.nearest(column, query, spans, 10)
     waited = resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before
     assert waited <= 4
     assert pages_in_memory(file) <= sum(len(span) * 8 // PAGE + 2 for span in spans)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,39 +12,23 @@ import pytest
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import PhotoIndexError
 from tests.engine.index.child import start_python
+from tests.support import disk_faults
 from tests.support.index_embeddings import names, photos_and_queries, unit
 
 pytestmark = pytest.mark.long
 
 
-# A process that adds 500 photos and kills itself before its `deadly`-th call of `function`.
+# A process that adds 2000 photos and dies before the `deadly`-th call of `function`.
 KILLED = """
-import os, signal, sys
+import sys
 from pathlib import Path
+from tests.support.disk_faults import KILL, fault
 from tests.support.index_embeddings import names, photos_and_queries
-from mcad_mobile.engine.index import PhotoIndex, merge
+from mcad_mobile.engine.index import PhotoIndex
 
-directory, function, deadly = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-calls = 0
-
-def before(original):
-    def call(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*args, **kwargs)
-    return call
-
+directory, function, file, deadly = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 index = PhotoIndex.open(directory)
-owner, name = {
-    "fsync": (os, "fsync"),
-    "rename": (Path, "replace"),
-    "encode": (merge, "encode"),
-    "unlink": (Path, "unlink"),
-    "spool": (merge.Spool, "append"),
-}[function]
-setattr(owner, name, before(getattr(owner, name)))
+fault(function, deadly, KILL, file)
 with index.writer() as changes:
     for part in range(4):
         changes.add(names(500, f"new{part}"), photos_and_queries(500, 1, seed=part)[0])
@@ -53,19 +36,17 @@ with index.writer() as changes:
 print("committed")
 """
 
+SPOOL = "(deleted)"
 # fsync 1 is the directory's on opening, 2 the segment's, 3 the manifest's, 4 and 5 the directory's
 # before and after the rename.
 BEFORE_THE_RENAME = [
-    ("spool", 3),
-    ("encode", 1),
-    ("encode", 2),
-    ("fsync", 1),
-    ("fsync", 2),
-    ("fsync", 3),
-    ("fsync", 4),
-    ("rename", 1),
+    ("pwrite", SPOOL, 3),
+    ("pwrite", ".mcs", 1),
+    ("pwrite", ".mcs", 9),
+    *(("fsync", "", number) for number in (1, 2, 3, 4)),
+    ("rename", "", 1),
 ]
-AFTER_THE_RENAME = [("fsync", 5), ("unlink", 1)]
+AFTER_THE_RENAME = [("fsync", "", 5), ("unlink", "", 1)]
 
 
 def filled(directory: Path) -> PhotoIndex:
@@ -75,18 +56,17 @@ def filled(directory: Path) -> PhotoIndex:
     return index
 
 
-@pytest.mark.parametrize(("function", "deadly"), BEFORE_THE_RENAME + AFTER_THE_RENAME)
+@pytest.mark.parametrize(("function", "file", "deadly"), BEFORE_THE_RENAME + AFTER_THE_RENAME)
 def test_a_killed_writer_loses_nothing_that_was_committed(
-    tmp_path: Path, function: str, deadly: int
+    tmp_path: Path, function: str, file: str, deadly: int
 ) -> None:
     before = filled(tmp_path)
-    killed = start_python(KILLED, str(tmp_path), function, str(deadly))
-    out, err = killed.communicate(timeout=60)
-    assert (killed.returncode, out) == (-signal.SIGKILL, ""), err
+    killed = disk_faults.run(KILLED, tmp_path, function, file, deadly)
+    assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, ""), killed.stderr
 
     index = PhotoIndex.open(tmp_path)
     index.verify()
-    committed = (function, deadly) in AFTER_THE_RENAME
+    committed = (function, file, deadly) in AFTER_THE_RENAME
     assert index.photos == (2290 if committed else 300)
     assert before.photos == 300
     query = photos_and_queries(300, 1)[0][200]
@@ -100,63 +80,88 @@ def test_a_killed_writer_loses_nothing_that_was_committed(
     assert all(name in named for name in leftover)
 
 
-@pytest.mark.parametrize("failing", [2, 3, 4, 5])
+# Adds a photo to an index while a call fails, and prints the error.
+REFUSED = """
+import errno, sys
+from pathlib import Path
+import numpy as np
+from tests.support.disk_faults import fault
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.errors import PhotoIndexError
+
+index = PhotoIndex.open(Path(sys.argv[1]))
+fault(sys.argv[2], int(sys.argv[4]), errno.ENOSPC, sys.argv[3])
+try:
+    with index.writer() as writer:
+        writer.add(["new"], np.eye(1, 64, dtype=np.float32))
+except PhotoIndexError as error:
+    print(error)
+index.search(np.eye(64, dtype=np.float32)[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "file", "failing"),
+    [
+        *(("fsync", "", number) for number in (2, 3, 4, 5)),
+        ("pwrite", SPOOL, 1),
+        ("pwrite", ".mcs", 2),
+    ],
+)
 def test_a_disk_that_refuses_leaves_an_index_that_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+    tmp_path: Path, function: str, file: str, failing: int
 ) -> None:
     index = filled(tmp_path)
-    calls = 0
-    fsync = os.fsync
-
-    def refuse(descriptor: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == failing:
-            raise OSError(28, "No space left on device")
-        fsync(descriptor)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", refuse)
-        with (
-            pytest.raises(PhotoIndexError, match="No space left"),
-            index.writer() as writer,
-        ):
-            writer.add(["new"], unit(np.ones((1, 64))))
-    index.search(unit(np.ones(64)))
+    done = disk_faults.run(REFUSED, tmp_path, function, file, failing)
+    assert done.returncode == 0, done.stderr
+    assert "could not be written" in done.stdout and "No space left" in done.stdout
     again = PhotoIndex.open(tmp_path)
     again.verify()
     # The fifth is the directory's, after the rename: the commit stands, though it may not be safe.
-    assert again.photos == (301 if failing == 5 else 300)
+    stands = (function, failing) == ("fsync", 5)
+    assert again.photos == (301 if stands else 300)
+    # The full disk gets the room of the segment back.
+    written = (function, failing) in [("fsync", 3), ("fsync", 4), ("fsync", 5)]
+    assert len([*tmp_path.glob("*.mcs")]) == 1 + written
     with index.writer() as writer:
         writer.add(["newer"], unit(np.ones((1, 64))))
     assert "newer" in index.paths()
     index.verify()
 
 
-def test_every_name_is_flushed_before_what_relies_on_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[str] = []
-    fsync, replace = os.fsync, Path.replace
+# Makes an index and commits twice, and logs what it does.
+LOGGED = """
+import sys
+from pathlib import Path
+from tests.engine.index.test_crash import filled
+from tests.support.disk_faults import log
+from tests.support.index_embeddings import names
 
-    def note_fsync(descriptor: int) -> None:
-        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
-        fsync(descriptor)
+directory = Path(sys.argv[1])
+log(sys.argv[2])
+index = filled(directory)
+log(sys.argv[3])
+with index.writer() as writer:
+    writer.delete(names(1))
+"""
 
-    def note_replace(self: Path, target: Path) -> Path:
-        done.append("rename")
-        return replace(self, target)
 
-    monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(Path, "replace", note_replace)
-    index = filled(tmp_path / "new/index")
+def test_every_name_is_flushed_before_what_relies_on_it(tmp_path: Path) -> None:
+    logs = [tmp_path / "first.log", tmp_path / "second.log"]
+    done = disk_faults.run(LOGGED, tmp_path / "new/index", *logs)
+    assert done.returncode == 0, done.stderr
+    first, second = [
+        [
+            "rename" if call == "rename" else Path(file).name
+            for call, _, _, file in (line.split(" ", 3) for line in log.read_text().splitlines())
+            if call in ("fsync", "rename")
+        ]
+        for log in logs
+    ]
     commit = ["manifest.json.tmp", "index", "rename", "index"]
     begin = ["index"]
-    assert done == ["new", tmp_path.name, *commit, *begin, "segment-00000002.mcs", *commit]
-    done.clear()
-    with index.writer() as writer:
-        writer.delete(names(1))
-    assert done == [*begin, *commit]
+    assert first == ["new", tmp_path.name, *commit, *begin, "segment-00000002.mcs", *commit]
+    assert second == [*begin, *commit]
 
 
 def test_strays_of_a_crashed_writer_are_removed_and_other_files_left(tmp_path: Path) -> None:

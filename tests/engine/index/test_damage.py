@@ -7,37 +7,29 @@ import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex, RowFilter, segments
-from mcad_mobile.engine.index.filters import ALL_ROWS, LiveSegment
-from mcad_mobile.engine.index.manifest import check_tuning
-from mcad_mobile.engine.index.search import Hits, search_segments
-from mcad_mobile.engine.index.segments import PARTS, open_segment
-from mcad_mobile.engine.native import TuningLimits
-from mcad_mobile.errors import PhotoIndexError
-from tests.support.damaged_index import plant_number, rewrite_manifest
+from mcad_mobile.engine.index import PhotoIndex, RowFilter, TuningLimits
+from mcad_mobile.engine.index.faults import fault
+from mcad_mobile.engine.words.photo_words import Line, PhotoWords
+from mcad_mobile.errors import PhotoIndexError, Remedy
+from tests.support import disk_faults
+from tests.support.damaged_index import plant_number, rewrite_manifest, rewrite_part
 from tests.support.index_embeddings import (
     cells_from,
     create,
     filled,
-    levels,
     names,
     photos_and_queries,
-    searching_by,
-    unit,
 )
-from tests.support.kernel_oracle import Oracle
+from tests.support.index_oracle import read_index
 from tests.support.paths import ROOT
 
 
@@ -74,7 +66,7 @@ def test_numbers_that_no_writer_makes_are_refused_though_all_checksums_fit(
 ) -> None:
     directory = shutil.copytree(ROOT / "tests" / "golden" / "index", tmp_path / "index")
     plant_number(directory, part, number)
-    with pytest.raises(PhotoIndexError, match=rf"is damaged: its {part[:3]}"):
+    with pytest.raises(PhotoIndexError, match=r"is damaged: it.*(axis has|bit weight)"):
         PhotoIndex.open(directory)
 
 
@@ -154,70 +146,78 @@ def test_a_segment_cut_short_is_refused_on_opening(tmp_path: Path, length: int) 
         PhotoIndex.open(tmp_path)
 
 
-def search_by(kernel: Any, segments: tuple[LiveSegment, ...]) -> Hits:
-    """Score all photos of segments, whose sizes were looked at before."""
-    query, limits = unit(np.ones(64)), TuningLimits()
-    return search_segments(
-        segments, query, 10, rows=ALL_ROWS, exact=True, kernel=kernel, limits=limits
-    )
-
-
-def test_a_segment_cut_short_while_open_is_an_error_and_not_a_wrong_score(tmp_path: Path) -> None:
-    """Also when that happens after its size was looked at."""
-    opened_before = filled(tmp_path, n=400).segments
-    (file,) = tmp_path.glob("*.mcs")
-    records = open_segment(file).parts["records"]
-    with file.open("r+b") as opened:
-        opened.truncate(records.offset + 1000)
-    ends = r"segment-00000002\.mcs is damaged: it ends before all of its records"
-    for kernel in levels():
-        with pytest.raises(PhotoIndexError, match=ends):
-            search_by(kernel, opened_before)
-
-
-# Searches an index while its only segment is cut off at a byte.
+# Uses an index while another program has cut off a file of it at a byte.
 CUT_OFF = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.errors import PhotoIndexError
-index = PhotoIndex.open(Path(sys.argv[1]))
-query = np.eye(64, dtype=np.float32)[0]
+directory = Path(sys.argv[1])
+index = PhotoIndex.open(directory)
+query, place = np.eye(64, dtype=np.float32)[0], RowFilter(place=("lisbon",))
 index.search(query)
-(file,) = Path(sys.argv[1]).glob("*.mcs")
-os.truncate(file, int(sys.argv[2]))
+(file,) = directory.glob(sys.argv[2])
+os.truncate(file, int(sys.argv[3]))
+first = "photo/000001.jpg"
 uses = {
     "search": lambda: index.search(query),
     "exact": lambda: index.search(query, exact=True),
-    "paths": index.paths,
-    "embedding": lambda: index.embedding("photo/000001.jpg"),
+    "time": lambda: index.count(RowFilter(after=5)),
+    "place": lambda: index.search(query, rows=place),
+    "video": lambda: index.count(RowFilter(kind="video")),
+    "words": lambda: index.search_words("lisbon", 5),
+    "words of": lambda: index.words(first),
+    "unread": lambda: [*index.unread()],
+    "dates": index.dates,
+    "embedding": lambda: index.embedding(first),
+    "cosines": lambda: index.cosines(query, [first]),
     "duplicates": index.near_duplicates,
-    "photos": lambda: index.membership().find(["photo/000001.jpg"]),
+    "photos": lambda: index.membership().find([first]),
+    "verify": index.verify,
+    "compact": index.compact,
 }
 for name, use in uses.items():
     try:
         use()
+        print(name, "worked")
     except PhotoIndexError as error:
         print(name, error.message.split()[3])
 """
 
 
-@pytest.mark.parametrize("length", [0, 4096, 5000, 40_000])
-def test_a_segment_cut_off_while_it_is_open_ends_no_process(tmp_path: Path, length: int) -> None:
-    index = create(tmp_path)
+def worded(directory: Path) -> PhotoIndex:
+    """400 photos with words and times."""
+    index = create(directory)
     with index.writer() as writer:
-        writer.add(names(400), photos_and_queries(400, 1)[0])
-    (file,) = tmp_path.glob("*.mcs")
-    assert file.stat().st_size > 40_000
+        writer.add(names(400), photos_and_queries(400, 1)[0], None, np.arange(400, dtype=np.int32))
+        text = PhotoWords((Line("to the beach"),), ("Lisbon",), read=True)
+        writer.set_words(dict.fromkeys(names(400)[::2], text))
+    return index
+
+
+@pytest.mark.parametrize(
+    ("files", "length"),
+    [
+        *(("*.mcs", length) for length in (0, 4096, 5000, 40_000, -1)),
+        *(("*.mcw", length) for length in (0, 50, -1)),
+    ],
+)
+def test_a_file_cut_off_while_it_is_open_ends_no_process(
+    tmp_path: Path, files: str, length: int
+) -> None:
+    worded(tmp_path)
+    (file,) = tmp_path.glob(files)
+    length = length % file.stat().st_size
     done = subprocess.run(
-        [sys.executable, "-c", CUT_OFF, str(tmp_path), str(length)],
+        [sys.executable, "-c", CUT_OFF, str(tmp_path), files, str(length)],
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
     )
-    uses = ("search", "exact", "paths", "embedding", "duplicates", "photos")
+    assert done.returncode == 0, done.stderr
+    uses = re.findall('^    "(.+?)":', CUT_OFF, re.MULTILINE)
     assert done.stdout.splitlines() == [f"{use} {file}" for use in uses]
 
 
@@ -240,7 +240,7 @@ def test_repair_keeps_what_is_whole(tmp_path: Path, damage: str) -> None:
     with index.writer() as writer:
         writer.delete(names(600)[:7] + names(600)[-3:])
     whole = index.search(query, k=600)
-    large, small = (live.segment.file for live in index.segments)
+    large, small = (segment.file for segment in read_index(tmp_path))
     raw = small.read_bytes()
     if damage == "gone":
         small.unlink()
@@ -260,37 +260,67 @@ def test_repair_keeps_what_is_whole(tmp_path: Path, damage: str) -> None:
     assert repaired.photos == 593
 
 
-@pytest.mark.parametrize(
-    ("call", "number"), [("open", errno.EACCES), ("open", errno.EMFILE), ("pread", errno.EIO)]
-)
-def test_a_segment_that_cannot_be_read_is_neither_dropped_nor_called_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
+def test_a_segment_that_cannot_be_opened_is_neither_dropped_nor_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     filled(tmp_path)
     before = contents(tmp_path)
-    plain = getattr(os, call)
+    plain = os.open
 
     def refuse(file: Any, *arguments: Any) -> Any:
-        if call == "pread" or str(file).endswith(".mcs"):
+        if str(file).endswith(".mcs"):
             raise OSError(number, os.strerror(number), str(file))
         return plain(file, *arguments)
 
     for use in (PhotoIndex.repair, PhotoIndex.rebuild, PhotoIndex.open):
         with monkeypatch.context() as patch:
-            patch.setattr(os, call, refuse)
+            patch.setattr(os, "open", refuse)
             with pytest.raises(PhotoIndexError, match=f"not be read: .*{os.strerror(number)}"):
                 use(tmp_path)
         assert contents(tmp_path) == before
     assert PhotoIndex.repair(tmp_path) == 0
 
 
-def test_a_record_that_cannot_be_read_is_not_called_damage(tmp_path: Path) -> None:
-    class Unreadable(Oracle):
-        def rescore(self, *_: Any) -> int | None:
-            return 0
+# Uses an index of which the disk does not give a read of a segment.
+UNREADABLE = """
+import errno, sys
+from pathlib import Path
+import numpy as np
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.errors import PhotoIndexError
+from tests.support.disk_faults import fault
+directory, query = Path(sys.argv[1]), np.eye(64, dtype=np.float32)[0]
+index = PhotoIndex.open(directory)
+for use, nth in (
+    *((PhotoIndex.open, nth) for nth in (1,)),
+    *((PhotoIndex.repair, nth) for nth in (1, 2, 9)),
+    *((PhotoIndex.rebuild, nth) for nth in (1, 4)),
+    (lambda _: index.search(query, exact=True), 1),
+    (lambda _: index.paths(), 1),
+):
+    fault("pread", nth, errno.EIO, ".mcs")
+    try:
+        use(directory)
+    except PhotoIndexError as error:
+        print(error)
+    except OSError as error:
+        print("It is no error of ours:", error)
+"""
 
-    with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs could not be read"):
-        search_by(Unreadable(), filled(tmp_path).segments)
+
+def test_a_segment_that_cannot_be_read_is_neither_dropped_nor_called_damaged(
+    tmp_path: Path,
+) -> None:
+    filled(tmp_path)
+    before = contents(tmp_path)
+    done = disk_faults.run(UNREADABLE, tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = f"The index file {tmp_path}/segment-00000002.mcs could not be read."
+    messages = [line for line in done.stdout.splitlines() if not line.startswith("  ")]
+    assert messages == [said] * 8
+    assert contents(tmp_path) == before
+    assert PhotoIndex.repair(tmp_path) == 0
 
 
 def test_a_segment_of_another_index_is_refused(tmp_path: Path) -> None:
@@ -462,16 +492,18 @@ def test_any_changed_byte_of_the_manifest_is_noticed(tmp_path: Path) -> None:
 
 def test_a_tuning_of_less_than_a_sixteenth_of_the_photos_is_refused(tmp_path: Path) -> None:
     """Writers measure them anew at eight times as many."""
-
-    def holding(photos: int) -> tuple[Any, ...]:
-        segment = SimpleNamespace(
-            bit_weights=[0, 1], centroids=[], axis_photos=500, file=tmp_path / "a.mcs"
-        )
-        return (SimpleNamespace(photos=photos, prescan=None, cells=None, segment=segment),)
-
-    check_tuning(tmp_path, holding(8000))
-    with pytest.raises(PhotoIndexError, match=r"8001 photos.*500"):
-        check_tuning(tmp_path, holding(8001))
+    index, photos = create(tmp_path, limits=TuningLimits(axis_growth=1000)), np.eye(64)[:1]
+    with index.writer() as writer:
+        writer.add(names(256), photos_and_queries(256, 1)[0])
+    for added, is_fit in ((16 * 256 + 15, True), (16 * 256 + 16, False)):
+        rows = np.repeat(photos, added - 256, axis=0).astype(np.float32)
+        try:
+            with index.writer() as writer:
+                writer.add(names(added - 256, "more"), rows)
+            assert is_fit
+        except PhotoIndexError as error:
+            assert not is_fit
+            assert re.search(r"4112 photos.*256", str(error))
 
 
 @pytest.mark.parametrize(
@@ -479,7 +511,7 @@ def test_a_tuning_of_less_than_a_sixteenth_of_the_photos_is_refused(tmp_path: Pa
     [
         ("starts", 0, 1, "do not hold its 2000 photos"),
         ("starts", 3, 2**31, "do not hold its 2000 photos"),
-        ("rows", 5, 2000, "row 2000's"),
+        ("rows", 5, 2000, "belongs to no row"),
         ("rows", 5, None, "no place"),
         ("rows", None, None, "not in the order of paths"),
     ],
@@ -492,34 +524,59 @@ def test_cells_that_hold_no_photos_are_found(
     photos, queries = photos_and_queries(2000, 1)
     with create(tmp_path, limits=cells_from(1000)).writer() as writer:
         writer.add(names(2000), photos, None, np.arange(2000, dtype=np.int32))
-    (file,) = tmp_path.glob("*.mcs")
-    raw = bytearray(file.read_bytes())
-    entry = 40 + 24 * PARTS.index(part)
-    offset, length = struct.unpack_from("<QQ", raw, entry)
-    numbers = np.frombuffer(raw, "<u4", length // 4, offset).copy()
-    if at is None:
-        # Within a cell: the largest has two for certain.
-        starts = PhotoIndex.open(tmp_path).segments[0].segment.starts.astype(int)
-        first = starts[np.diff(starts).argmax()]
-        numbers[[first, first + 1]] = numbers[[first + 1, first]]
-    else:
-        numbers[at] = numbers[at + 1] if value is None else value
-    raw[offset : offset + length] = numbers.tobytes()
-    struct.pack_into("<I", raw, entry + 16, zlib.crc32(raw[offset : offset + length]))
-    raw[4092:4096] = struct.pack("<I", zlib.crc32(raw[:4092]))
-    file.write_bytes(raw)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    manifest["segments"][0]["header_crc32"] = zlib.crc32(raw[:4092])
-    rewrite_manifest(tmp_path, manifest)
+    (segment,) = read_index(tmp_path)
+
+    def change(data: bytearray) -> bytes:
+        numbers = np.frombuffer(data, "<u4").copy()
+        if at is None:
+            # Within a cell: the largest has two for certain.
+            first = int(segment.starts[np.diff(segment.starts.astype(int)).argmax()])
+            numbers[[first, first + 1]] = numbers[[first + 1, first]]
+        else:
+            numbers[at] = numbers[at + 1] if value is None else value
+        return numbers.tobytes()
+
+    rewrite_part(tmp_path, part, change)
     with pytest.raises(PhotoIndexError, match=message):
         PhotoIndex.open(tmp_path).verify()
     if value == 2000:
-        with pytest.raises(PhotoIndexError, match=message):
-            PhotoIndex.open(tmp_path).search(queries[0], 2000, exact=True)
-        for compiled in levels():
-            with searching_by(compiled), pytest.raises(PhotoIndexError, match="belongs to no row"):
-                rows = RowFilter(before=2**20)
-                PhotoIndex.open(tmp_path).search(queries[0], 2000, rows=rows)
+        for rows in (RowFilter(), RowFilter(before=2**20)):
+            with pytest.raises(PhotoIndexError, match=message):
+                PhotoIndex.open(tmp_path).search(queries[0], 2000, rows=rows, exact=True)
+
+
+def test_paths_that_do_not_ascend_are_an_error_and_no_endless_list(tmp_path: Path) -> None:
+    with create(tmp_path).writer() as writer:
+        writer.add([f"x{number}" for number in range(1, 6)], photos_and_queries(5, 1)[0])
+
+    def change(data: bytearray) -> None:
+        assert data.endswith(b"5")
+        data[-1:] = b"0"
+
+    rewrite_part(tmp_path, "paths", change)
+    index = PhotoIndex.open(tmp_path)
+    uses = (index.paths, index.dates, index.verify, lambda: [*index.membership().missing("x")])
+    for use in uses:
+        with pytest.raises(PhotoIndexError, match="path of row 4 is not in order"):
+            use()
+
+
+def test_a_record_of_which_a_cosine_is_far_above_1_is_damaged(tmp_path: Path) -> None:
+    photos = photos_and_queries(100, 1)[0]
+    with create(tmp_path).writer() as writer:
+        writer.add(names(100), photos)
+
+    def change(data: bytearray) -> None:
+        size = len(data) // 100
+        data[31 * size - 2 : 31 * size] = b"\xff\xff"  # the scale of row 30
+
+    rewrite_part(tmp_path, "records", change)
+    index = PhotoIndex.open(tmp_path)
+    index.verify()
+    for query, cosine in ((photos[30], r"\d"), (-photos[30], "-")):
+        for exact in (False, True):
+            with pytest.raises(PhotoIndexError, match=rf"its row 30 has a cosine of {cosine}"):
+                index.search(query, k=100, exact=exact)
 
 
 def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Path) -> None:
@@ -528,12 +585,12 @@ def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Pa
     manifest = json.loads((golden / "manifest.json").read_text())
     manifest["segments"][0]["cells"] = None
     rewrite_manifest(tmp_path / "index", manifest)
-    with pytest.raises(PhotoIndexError, match=r"it has cells.*manifest"):
+    with pytest.raises(PhotoIndexError, match="over whether it has cells"):
         PhotoIndex.open(tmp_path / "index")
     candidates = manifest["segments"][0]["candidates"]
     manifest["segments"][1]["cells"] = manifest["segments"][0]["cells"] = candidates
     rewrite_manifest(tmp_path / "index", manifest)
-    with pytest.raises(PhotoIndexError, match=r"it has no cells.*manifest"):
+    with pytest.raises(PhotoIndexError, match="over whether it has cells"):
         PhotoIndex.open(tmp_path / "index")
     whole = json.loads((golden / "manifest.json").read_text())
     for bits in (64, 128):  # of 64 bits that are scanned none are left for a scan after it
@@ -549,14 +606,99 @@ def test_parts_of_more_bytes_than_are_read_at_once_have_one_checksum(tmp_path: P
     index = create(tmp_path, 512)
     with index.writer() as writer:
         writer.add(names(2500), photos)
-    (live,) = index.segments
-    records = live.segment.parts["records"]
-    assert records.length > segments.CHUNK
-    content = bytearray(live.segment.file.read_bytes())
-    part = content[records.offset : records.offset + records.length]
-    assert zlib.crc32(part) == records.crc32
+    (segment,) = read_index(tmp_path)
+    offset, length = segment.spans["records"]
+    assert length > 1 << 20
     index.verify()
-    content[records.offset + records.length - 1] ^= 1
-    live.segment.file.write_bytes(content)
-    with PhotoIndex.open(tmp_path) as damaged, pytest.raises(PhotoIndexError):
+    content = bytearray(segment.raw)
+    content[offset + length - 1] ^= 1
+    segment.file.write_bytes(content)
+    with PhotoIndex.open(tmp_path) as damaged, pytest.raises(PhotoIndexError, match="records is"):
         damaged.verify()
+
+
+# The codes of mcad_index.h from MCAD_MAGIC on, for the values 7, 8 and 9 and the number 1.5: what
+# the message says.
+DAMAGE = [
+    "starts with b'\\x07",
+    "ends at byte 7, inside its header",
+    "header has CRC-32 00000007",
+    "7 dimensions, 8 parts, 9 photos",
+    "7 of 8 bits to scan",
+    "7 cells",
+    "its times are 8 bytes, not 9",
+    "its times are at byte 8 of 9",
+    "has 7 bytes, not 8",
+    "ends at byte 7: it was cut off",
+    "not the segment that the manifest names",
+    "the 7 bits that its prescan needs",
+    "differ over whether it has cells",
+    "its 7 cells do not hold its 8 photos",
+    "axis has length 1.5",
+    "bit weight of 1.5",
+    "block 7 of its paths is at bytes 8 to 9",
+    "block 7 of its paths has a path that can't be",
+    "path of row 7 is not in order",
+    "belongs to no row",
+    "place 7 is not in the order of paths",
+    "no place",
+    "row 7 has a cosine of 1.500",
+    "bytes other than zero before its times",
+    "CRC-32 of its times is 00000008, not 00000009",
+    "not of its segment",
+    "has 7 bytes, not 8",
+    "its checksum is another one",
+    "its dictionary cannot be read",
+    "texts of a photo cannot be read",
+]
+
+
+def codes() -> list[str]:
+    """The names of the codes in mcad_index.h, in their order from 0 on."""
+    header = (ROOT / "mcad_mobile/engine/native/mcad_index.h").read_text()
+    listed = header[header.index("    MCAD_DONE,") :].split("};")[0]
+    return re.findall(r"^    (MCAD_\w+),", listed, re.MULTILINE)
+
+
+def worded_fault(name: str, number: int = 0, values: tuple[int, int, int] = (7, 8, 9)) -> Any:
+    directory = Path("/index")
+    files = [directory / "a.mcs", None, directory / "b.mcs", directory / "b.mcw"]
+    return fault(directory, files, codes().index(name), number, values, 1.5)
+
+
+def test_every_code_of_damage_is_worded_and_names_the_file_and_what_to_do() -> None:
+    damage = codes()[codes().index("MCAD_MAGIC") :]
+    assert len(damage) == len(DAMAGE)
+    for name, words in zip(damage, DAMAGE, strict=True):
+        error = worded_fault(name, 3)
+        assert isinstance(error, PhotoIndexError)
+        assert error.message.startswith("The index file /index/b.mcw is damaged: ")
+        assert words in error.message, name
+        assert error.remedy == Remedy.REPAIR_INDEX
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "values", "kind", "words"),
+    [
+        ("MCAD_NO_MEMORY", 0, (0, 0, 0), MemoryError, "no memory"),
+        ("MCAD_STOPPED", 0, (0, 0, 0), KeyboardInterrupt, ""),
+        ("MCAD_NOT_READ", 2, (errno.EIO, 0, 0), PhotoIndexError, "/index/b.mcs could not be read"),
+        ("MCAD_NOT_READ", 2**31 - 1, (errno.EIO, 0, 0), OSError, "Input/output error: '/index'"),
+        ("MCAD_NOT_WRITTEN", 2**31 - 1, (errno.ENOSPC, 0, 0), OSError, "No space left"),
+        ("MCAD_ORDER", 0, (3, 0, 0), PhotoIndexError, "an empty path"),
+        ("MCAD_ORDER", 0, (3, 70_000, 0), PhotoIndexError, "a path of 70000 bytes"),
+        (
+            *("MCAD_NEWER", 0, (int.from_bytes(b"MCADSEG2", "little"), 8, 0), PhotoIndexError),
+            "/index/a.mcs starts with b'MCADSEG2', of a newer",
+        ),
+        ("MCAD_UNTUNED", 0, (600, 20, 0), PhotoIndexError, "/index holds 600 photos, .* for 20"),
+        ("MCAD_LENGTH", 0, (0, 1, 0), ValueError, "refused"),
+        ("MCAD_PART_CRC", 1, (7, 8, 9), ValueError, "refused"),  # of a file that there is not
+    ],
+)
+def test_every_other_code_becomes_the_error_that_callers_expect(
+    name: str, number: int, values: tuple[int, int, int], kind: type[BaseException], words: str
+) -> None:
+    error = worded_fault(name, number, values)
+    assert type(error) is kind
+    assert re.search(words, str(error))

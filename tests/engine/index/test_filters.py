@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
-from mcad_mobile.engine.index.segments import NO_TIME
+from mcad_mobile.engine.index.core import OpenFilter
+from mcad_mobile.engine.index.writer import NO_TIME
 from mcad_mobile.engine.photos.dates import moment
 from mcad_mobile.errors import QueryError
-from tests.support.index_embeddings import F32, create, filled, kernels, names, photos_and_queries
+from tests.support.index_embeddings import F32, create, filled, names, photos_and_queries
+from tests.support.index_oracle import read_index
+from tests.support.kernels import LEVELS, LIBRARY, address
 
 pytestmark = pytest.mark.long
 
@@ -121,8 +124,7 @@ def test_times_outlive_merges_moves_and_new_embeddings(tmp_path: Path) -> None:
         writer.add(["photo/000009.jpg"], photos[300:301], None, np.array([900], np.int32))
         writer.add(["photo/000010.jpg"], photos[301:302])
     index.compact()
-    (live,) = index.segments
-    times = dict(zip(index.paths(), live.segment.times.tolist(), strict=True))
+    times = index.dates()
     assert times["other/7.jpg"] == 7
     assert times["other/8.jpg"] == -17
     assert times["photo/000009.jpg"] == 900
@@ -149,6 +151,7 @@ def test_times_pass_as_they_are_compared_one_by_one(
         writer.add(paths, photos_and_queries(500, 1)[0], None, taken)
     with PhotoIndex.open(tmp_path).writer() as writer:
         writer.delete(paths[100:103])
+    (segment,), index = read_index(tmp_path), PhotoIndex.open(tmp_path)
     for folders in ((), ("b",), ("a", "c"), ("c", "d")):
         rows = RowFilter(folders, after, before)
         expected = [
@@ -160,11 +163,25 @@ def test_times_pass_as_they_are_compared_one_by_one(
             and (before is None or time < before)
             and row not in range(100, 103)
         ]
-        for compiled in kernels():
-            (live,) = PhotoIndex.open(tmp_path).segments
-            filtered = live.filtered(rows, compiled)
-            assert filtered.places(compiled).tolist() == expected
-            assert filtered.count == len(expected)
+        assert np.flatnonzero(segment.passes(rows)).tolist() == expected
+        assert index.count(rows) == len(expected)
+        assert index.passing_paths(rows) == [paths[row] for row in expected]
+
+
+def test_times_pass_at_every_level_wherever_a_range_starts_and_ends() -> None:
+    times = np.random.default_rng(0).integers(-12, 12, 500).astype(np.int32)
+    times[::7], times[3] = NO_TIME, LATEST
+    bounds = [(-5, LATEST), (-5, 3), (NO_TIME + 1, LATEST), (NO_TIME + 1, 3)]
+    for start, stop, (first, last) in product((0, 3, 16), (17, 470, 500), bounds):
+        within = (times >= first) & (times <= last) & (np.arange(500) >= start)
+        within[stop:] = False
+        for level in LEVELS:
+            bits = np.zeros(64, np.uint8)
+            more = last - first
+            LIBRARY.mcad_filter_times(
+                *(address(times), start, stop, first & 2**32 - 1, more, address(bits), level)
+            )
+            assert np.array_equal(np.unpackbits(bits, bitorder="little")[:500], within)
 
 
 def test_a_photo_whose_time_is_not_known_is_of_no_time_however_early(gallery):
@@ -187,10 +204,21 @@ def test_filters_that_follow_each_other_count_what_passes_each(tmp_path: Path) -
 
 def test_the_last_eight_filters_are_kept_and_no_more(tmp_path: Path) -> None:
     """Each holds a bit for every photo."""
-    (live,) = filled(tmp_path).segments
-    kernel = kernels()[0]
-    first = weakref.ref(live.filtered(RowFilter(after=0), kernel))
-    kept = [live.filtered(RowFilter(after=after), kernel) for after in range(1, 9)]
+    core = filled(tmp_path)._core
+
+    def used(after: int) -> weakref.ref[OpenFilter]:
+        with core.filtered(RowFilter(after=after)) as passing:
+            return weakref.ref(passing)
+
+    first, *kept = [used(after) for after in range(9)]
     assert first() is None
-    for after, filtered in enumerate(kept, start=1):
-        assert live.filtered(RowFilter(after=after), kernel) is filtered
+    for after, passing in enumerate(kept, start=1):
+        assert used(after)() is passing() is not None
+
+
+def test_no_two_searches_at_once_have_the_same_filter(tmp_path: Path) -> None:
+    core, rows = filled(tmp_path)._core, RowFilter(after=0)
+    with core.filtered(rows) as first, core.filtered(rows) as second:
+        assert first is not second
+    with core.filtered(rows) as third, core.filtered(rows) as fourth:
+        assert {third, fourth} == {first, second}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex, TuningLimits
-from mcad_mobile.engine.index.codes import rotate
 from mcad_mobile.errors import PhotoIndexError, Remedy
-from tests.engine.index.test_damage import rewrite_manifest
+from tests.support.damaged_index import rewrite_manifest
 from tests.support.index_embeddings import create, names, photos_and_queries
+from tests.support.index_oracle import read_index, rotate
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_a_rebuilt_index_is_coded_around_the_photos_it_holds_now(tmp_path: Path)
         writer.delete(names(300, "a"))
     rebuilt = PhotoIndex.rebuild(tmp_path)
     mean = -photos[300:].mean(axis=0)
-    (live,) = rebuilt.segments
-    assert float(live.segment.axis @ rotate(mean / np.linalg.norm(mean))) > 0.999
-    assert live.segment.axis_photos == rebuilt.photos == 600
+    (segment,) = read_index(tmp_path)
+    assert float(segment.axis @ rotate(mean / np.linalg.norm(mean))) > 0.999
+    assert segment.axis_photos == rebuilt.photos == 600
 
 
 def test_an_index_of_few_photos_is_rebuilt_as_it_was_written(tmp_path: Path) -> None:

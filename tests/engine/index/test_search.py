@@ -6,29 +6,19 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex, RowFilter
-from mcad_mobile.engine.index.codes import rotate, split_query
-from mcad_mobile.engine.index.search import Candidates, rescore, scan
-from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
-from mcad_mobile.engine.native import TuningLimits
+from mcad_mobile.engine.index import PhotoIndex, RowFilter, TuningLimits
 from mcad_mobile.errors import PhotoIndexError
-from tests.support.index_embeddings import (
-    F32,
-    ORACLE,
-    kernels,
-    levels,
-    names,
-    photos_and_queries,
-    searching_by,
-    unit,
-)
+from tests.support import index_oracle, kernels
+from tests.support.damaged_index import rewrite_manifest
+from tests.support.index_embeddings import F32, names, photos_and_queries, unit
+from tests.support.index_oracle import read_index
+from tests.support.kernels import LEVELS
 from tests.support.variants import first_of
 
 Build = Callable[..., PhotoIndex]
@@ -62,7 +52,8 @@ def rows(paths: list[str]) -> list[int]:
 
 
 def candidates(index: PhotoIndex, k: int) -> int:
-    return sum(live.candidates.of(live.photos, k) for live in index.segments)
+    segments = read_index(index._directory)
+    return sum(index_oracle.count(s.entry["candidates"], s.is_live.sum(), k) for s in segments)
 
 
 def recall(found: list[list[int]], true: np.ndarray) -> float:
@@ -131,8 +122,8 @@ def test_the_kernels_find_what_a_sort_of_all_distances_finds(words: int) -> None
                 among = among[np.unpackbits(mask, bitorder="little")[among] == 1]
             order = among[np.argsort(distances[among], kind="stable")]
             for wanted in (0, 1, 10, 500, 4999, 6000):
-                for compiled in kernels():
-                    found, at = compiled.nearest(columns, query, spans, wanted, mask)
+                for level in LEVELS:
+                    found, at = kernels.nearest(columns, query, spans, wanted, mask, level)
                     assert found.tolist() == sorted(order[:wanted].tolist())
                     assert at.tolist() == distances[found].tolist()
 
@@ -141,10 +132,10 @@ def test_equal_distances_go_to_the_first_rows() -> None:
     columns = np.zeros((2, 9000), np.uint64)
     columns[0, 4000:] = 1
     query = np.array([[1, 0], [1, 1], [0, 0]], np.uint64)
-    for compiled in kernels():
-        found, _ = compiled.nearest(columns, query, [range(9000)], 100)
+    for level in LEVELS:
+        found, _ = kernels.nearest(columns, query, [range(9000)], 100, None, level)
         assert found.tolist() == [*range(4000, 4100)]
-        found, _ = compiled.nearest(columns, query, [range(9000)], 5100)
+        found, _ = kernels.nearest(columns, query, [range(9000)], 5100, None, level)
         assert found.tolist() == [*range(100), *range(4000, 9000)]
 
 
@@ -157,29 +148,58 @@ def test_photos_that_a_scan_looks_at_first_may_be_nearer_than_others(near: int) 
     columns[:, (np.arange(40_000) - 13) % 2048 < near] = query[0][:, None]
     cells = [range(start, start + 390) for start in range(13, 39_000, 400)]
     for spans in ([range(13, 40_000)], cells):
-        every, distances = ORACLE.nearest(columns, query, spans, 40_000)
-        order = every[np.argsort(distances, kind="stable")]
-        for compiled in kernels():
-            found, _ = compiled.nearest(columns, query, spans, 4000)
-            assert found.tolist() == sorted(order[:4000].tolist())
+        every = np.concatenate([np.array(span) for span in spans])
+        nearest, _ = index_oracle.nearest(columns[:, every], query, 4000)
+        for level in LEVELS:
+            found, _ = kernels.nearest(columns, query, spans, 4000, None, level)
+            assert found.tolist() == every[nearest].tolist()
+
+
+SHORT_SCAN = {"bits": 64, "candidates": {"factor": 9.0, "exponent": 0.3, "growth": 1.0}}
+CELLS = TuningLimits(cells_from=2000, cells_gain=0.0, photos_per_cell=16)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("dim", first_of([40, 256, 64, 200, 520]))
-def test_an_index_gives_the_same_results_by_every_kernel(build: Build, dim: int) -> None:
-    photos, queries = photos_and_queries(5000, 20, dim=dim)
-    index = build(photos)
+@pytest.mark.parametrize("prescan", [None, SHORT_SCAN], ids=["one scan", "two"])
+@pytest.mark.parametrize("limits", [TuningLimits(), CELLS], ids=["all", "cells"])
+@pytest.mark.parametrize("dim", first_of([136, 40, 64, 256, 520]))
+def test_an_index_gives_what_numpy_gives_at_every_level(
+    tmp_path: Path, dim: int, limits: TuningLimits, prescan: dict[str, Any] | None
+) -> None:
+    """Bit for bit: two segments, deleted photos, filters, one and many results."""
+    photos, queries = photos_and_queries(5000, 6, dim=dim)
+    times = np.arange(5000, dtype=np.int32)
+    index = PhotoIndex.create(
+        tmp_path, dim=dim, student_sha256="ab" * 32, student="tiny", limits=limits
+    )
+    for start, stop in ((0, 4000), (4000, 5000)):
+        with index.writer() as writer:
+            part = slice(start, stop)
+            writer.add(names(5000)[part], photos[part], None, times[part])
     with index.writer() as writer:
-        writer.delete(index.paths()[::11])
+        writer.delete(names(5000)[::11])
+    segments = read_index(tmp_path)
+    assert len(segments) == 2
+    if prescan and len(segments[0].columns) > 1:
+        rewrite_manifest(tmp_path, {"segments": [s.entry | {"prescan": prescan} for s in segments]})
+        segments = read_index(tmp_path)
+    filters = [
+        RowFilter(),
+        RowFilter(after=300, before=4300),
+        RowFilter(after=4950),
+        RowFilter(("no",)),
+    ]
+    opened = [PhotoIndex.open(tmp_path, TuningLimits(level=level)) for level in LEVELS]
     for query in queries:
-        for exact in (False, True):
-            with searching_by(ORACLE):
-                expected = index.search(query, exact=exact)
-            for compiled in levels():
-                with searching_by(compiled):
-                    found = index.search(query, exact=exact)
-                assert found.paths == expected.paths
-                assert np.array_equal(found.scores, expected.scores)
+        rotated = kernels.rotate(query)
+        for rows in filters:
+            for k, exact in ((10, False), (10, True), (1, False), (120, False)):
+                scored = None if exact else TuningLimits()
+                paths, scores = index_oracle.search(segments, rotated, k, rows, scored)
+                for index in opened:
+                    hits = index.search(query, k, rows=rows, exact=exact)
+                    assert [path.encode() for path in hits.paths] == paths
+                    assert hits.scores.tolist() == scores
 
 
 def test_scores_are_cosines_best_first(build: Build) -> None:
@@ -236,9 +256,9 @@ def test_a_scan_with_tombstones_finds_what_exact_search_finds(
     with build(photos).writer() as writer:
         assert writer.delete(sorted(gone)) == len(gone)
     index = PhotoIndex.open(tmp_path / "index")
-    (live,) = index.segments
-    assert len(live.deleted) == len(gone)
-    assert live.candidates.of(live.photos, 10) < live.photos / 4
+    (segment,) = read_index(tmp_path / "index")
+    assert len(segment.entry["deleted"]) == len(gone)
+    assert candidates(index, 10) < segment.is_live.sum() / 4
     pairs = [(index.search(query), index.search(query, exact=True)) for query in queries]
     same = [len(set(hits.paths) & set(exact.paths)) / 10 for hits, exact in pairs]
     assert np.mean(same) >= 0.99
@@ -249,46 +269,6 @@ def test_a_scan_with_tombstones_finds_what_exact_search_finds(
         assert [scores.get(p, s) for p, s in zip(hits.paths, hits.scores, strict=True)] == (
             hits.scores.tolist()
         )
-
-
-def test_a_prescan_passes_on_what_is_nearest_by_its_own_bits(build: Build) -> None:
-    """And no fewer photos than the scan is to pass on."""
-    photos, queries = photos_and_queries(400, 3, dim=128)
-    live = replace(build(photos).segments[0], candidates=CandidateCount(5.0, 0.0, 1.0))
-    columns = live.segment.columns
-    assert len(columns) == 2
-    for measured, passed_on in ((30, 50), (120, 120)):
-        prescan = Prescan(64, CandidateCount(measured / 10, 0.0, 1.0))
-        prescanned = replace(live, prescan=prescan)
-        for rotated in map(rotate, queries):
-            words, step = ORACLE.quantize(live.segment.bit_weights, rotated)
-            passed, _ = ORACLE.nearest(columns[:1], words[:, :1], [range(400)], passed_on)
-            kept, distances = ORACLE.nearest(columns[:, passed], words, [range(passed_on)], 50)
-            for compiled in levels():
-                filtered = prescanned.filtered(RowFilter(), compiled)
-                found = scan(prescanned, filtered, rotated, 10, compiled)
-                assert found.places.tolist() == passed[kept].tolist()
-                assert found.distances is not None and found.step == step
-                assert found.distances.tolist() == distances.tolist()
-
-
-def test_segments_share_what_a_search_may_miss(build: Build) -> None:
-    photos, (query,) = photos_and_queries(400, 1)
-    segments = [live.segment for live in build(photos[:300], photos[300:]).segments]
-    assert [segment.photos for segment in segments] == [300, 100]
-    # Of the second segment all are candidates. Distances tell nothing, so each of the rest counts.
-    hundred = Candidates(np.arange(100), np.arange(100, dtype=np.uint16), 1e-9)
-    split = [split_query(rotate(query), segment.axis) for segment in segments]
-    counts = {}
-    for missed, of_many in ((20.0, 0.0), (0.0, 20.0), (0.0, 0.0)):
-        limits = TuningLimits(at_least=20, missed=missed, missed_of_many=of_many, many=2)
-        for kernel in kernels():
-            found = rescore(segments, split, [hundred, hundred], 4, kernel, limits)
-            counts.setdefault((missed, of_many), set()).add(tuple(len(p) for p, _ in found))
-    ((few, all_of_many),) = counts[20.0, 0.0]
-    ((all_of_few, many),) = counts[0.0, 20.0]
-    assert counts[0.0, 0.0] == {(100, 100)} == {(all_of_few, all_of_many)}
-    assert few < 100 and many < 100
 
 
 def test_results_come_from_all_segments(build: Build) -> None:

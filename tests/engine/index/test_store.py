@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import gc
-import io
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.merge import Spool
-from mcad_mobile.engine.index.segments import NO_TIME
-from mcad_mobile.engine.index.tuning import plan_merge
+from mcad_mobile.engine.index.writer import NO_TIME
 from mcad_mobile.errors import PhotoIndexError, Remedy
 from tests.support.index_embeddings import (
     SHA,
@@ -27,6 +23,7 @@ from tests.support.index_embeddings import (
     stamps_of,
     unit,
 )
+from tests.support.index_oracle import read_index
 
 
 def test_what_was_added_is_there_after_opening_again(tmp_path: Path) -> None:
@@ -107,18 +104,6 @@ def test_replacing_thousands_within_one_commit_keeps_each_with_its_own(tmp_path:
     assert index.photos == 3000
     for row, photo in ((5, photos[3005]), (999, photos[3999]), (1000, photos[1000])):
         assert index.search(photo, k=1, exact=True).paths == [names(3000)[row]]
-
-
-def test_a_disk_that_takes_some_bytes_at_a_time_gets_them_all(tmp_path: Path) -> None:
-    class Slow(io.FileIO):
-        def write(self, data: Any, /) -> int:
-            return super().write(bytes(data)[:1000])
-
-    photos, _ = photos_and_queries(50, 1)
-    with Slow(tmp_path / "spool", "w+") as file:
-        spool = Spool(file, 64)
-        spool.append(photos, np.zeros((50, 2), np.uint32), np.zeros(50, np.int32))
-        assert np.array_equal(spool.rows(np.arange(50)), photos)
 
 
 def test_deleting_counts_only_photos_that_were_there(tmp_path: Path) -> None:
@@ -277,11 +262,11 @@ def test_compacting_a_single_segment_drops_its_tombstones(tmp_path: Path) -> Non
     index = filled(tmp_path)
     with index.writer() as writer:
         writer.delete(names(1))
-    (live,) = index.segments
-    assert (live.segment.photos, index.photos) == (50, 49)
-    assert index.bytes_per_photo == sum(p.length for p in live.segment.parts.values()) / 49
+    (segment,) = read_index(tmp_path)
+    assert (segment.photos, index.photos) == (50, 49)
+    assert index.bytes_per_photo == sum(length for _, length in segment.spans.values()) / 49
     index.compact()
-    assert [live.segment.photos for live in index.segments] == [49]
+    assert [segment.photos for segment in read_index(tmp_path)] == [49]
     assert index.paths() == names(50)[1:]
 
 
@@ -328,17 +313,6 @@ def test_photos_saved_early_and_added_again_leave_the_segment_of_one_commit(tmp_
         last = max((tmp_path / str(number)).glob("*.mcs"))
         segments.append(last.read_bytes())
     assert segments[0] == segments[1]
-
-
-def test_merges_take_small_and_half_dead_segments_only() -> None:
-    assert plan_merge([10_000, 400, 40], [0, 0, 0], 30, 10_000)[0] == [2]
-    assert plan_merge([10_000, 140, 40], [0, 0, 0], 30, 10_000)[0] == [1, 2]
-    assert plan_merge([10_000, 400, 40], [0, 401, 0], 0, 10_000)[0] == [1, 2]
-    assert plan_merge([10_000, 400], [0, 0], 0, 10_000)[0] == []
-    assert plan_merge([10_000, 700], [0, 100], 0, 10_000)[0] == []  # one row in eight may be gone
-    assert plan_merge([10_000, 699], [0, 101], 0, 10_000)[0] == [1]
-    assert plan_merge([300, 40], [0, 0], 3000, 300)[1]
-    assert not plan_merge([200], [0], 20, 0)[1]
 
 
 def test_another_student_is_refused_with_both_sides_named(tmp_path: Path) -> None:
@@ -405,22 +379,6 @@ def test_a_photo_added_twice_in_one_writer_is_the_last_one(tmp_path: Path) -> No
     assert index.embedding("a") @ photos[1] > 0.999
 
 
-def test_a_segment_joins_a_commit_up_to_twice_its_size() -> None:
-    assert plan_merge([10_000, 200], [0, 0], 100, 10_000)[0] == [1]
-    assert plan_merge([10_000, 201], [0, 0], 100, 10_000)[0] == []
-    # What joined counts for the next: 100, 200, 600, but not 1801.
-    assert plan_merge([10_000, 1801, 600, 200], [0] * 4, 100, 10_000)[0] == [2, 3]
-    assert plan_merge([10_000, 1800, 600, 200], [0] * 4, 100, 10_000)[0] == [1, 2, 3]
-    # One row in eight deleted may stay, one more may not.
-    assert plan_merge([875, 10_000], [125, 0], 0, 10_000)[0] == []
-    assert plan_merge([874, 10_000], [126, 0], 0, 10_000)[0] == [0]
-    # The axis is taken anew at eight times its photos, and of 256 at least.
-    assert plan_merge([1000], [0], 1399, 300) == ([0], False)
-    assert plan_merge([1000], [0], 1400, 300) == ([0], True)
-    assert not plan_merge([200], [0], 55, 1)[1]
-    assert plan_merge([200], [0], 56, 1)[1]
-
-
 def test_a_deleted_photo_is_not_there(tmp_path: Path) -> None:
     photos, (query,) = photos_and_queries(60, 1)
     index = create(tmp_path)
@@ -429,8 +387,8 @@ def test_a_deleted_photo_is_not_there(tmp_path: Path) -> None:
     gone = names(60)[5]
     with index.writer() as writer:
         assert writer.delete([gone]) == 1
-    (live,) = index.segments
-    assert len(live.deleted) == 1  # it is still in the file
+    (segment,) = read_index(tmp_path)
+    assert len(segment.entry["deleted"]) == 1  # it is still in the file
     assert index.membership().find([gone]) == [None]
     assert gone not in dict(index.membership().missing(""))
     assert index.embedding(gone) is None

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index.tuning import CandidateCount, Tuning, choose_tuning, plan_merge
-from mcad_mobile.engine.native import TuningLimits
-from tests.support.index_embeddings import F32, coding_by, levels, photos_and_queries, unit
+from mcad_mobile.engine.index import TuningLimits
+from mcad_mobile.engine.index.core import Count
+from mcad_mobile.engine.index.manifest import CandidateCount
+from tests.support.index_embeddings import F32, photos_and_queries, unit
+from tests.support.kernels import LEVELS, LIBRARY, Tuning, plan_merge, tune
 from tests.support.tuning_oracle import SampleTuning, number
 
 
-def blocks(rows: F32) -> Iterator[F32]:
-    for start in range(0, len(rows), 700):
-        yield rows[start : start + 700]
+def tuned(
+    rows: F32, photos: int, limits: TuningLimits | None = None, level: int = LEVELS[-1]
+) -> Tuning:
+    return tune(rows, axis_of(rows), photos, limits, level)
 
 
-def tuned(rows: F32, photos: int, limits: TuningLimits | None = None) -> Tuning:
-    return choose_tuning(blocks(rows), len(rows), axis_of(rows), photos, limits)
+def counted(count: CandidateCount, photos: int, k: int) -> int:
+    given = Count(count.factor, count.exponent, count.growth)
+    return int(LIBRARY.mcad_count(ctypes.byref(given), photos, k))
 
 
 def axis_of(rows: F32) -> F32:
@@ -70,15 +74,8 @@ def test_c_tunes_as_numpy_does_at_every_level_and_break_even(case: Case) -> None
     assert changes
     for i in {0, *changes, *(i - 1 for i in changes)}:
         assert_same(tuned(case.rows, photos[i], limits), expected[i])
-    for kernel in levels():
-        with coding_by(kernel):
-            assert_same(tuned(case.rows, 10**6, limits), choose(10**6))
-
-
-def test_what_is_chosen_does_not_depend_on_blocks() -> None:
-    rows = photos_and_queries(900, 1)[0]
-    whole = choose_tuning([rows], len(rows), axis_of(rows), 5000)
-    assert_same(tuned(rows, 5000), whole)
+    for level in LEVELS:
+        assert_same(tuned(case.rows, 10**6, limits, level), choose(10**6))
 
 
 def test_a_shorter_scan_may_cost_five_percent_more() -> None:
@@ -108,7 +105,7 @@ def test_fewer_than_256_photos_and_64_dimensions_are_not_tuned() -> None:
 
 def test_photos_that_are_all_the_same_are_tuned() -> None:
     rows = np.repeat(photos_and_queries(1, 1)[0], 500, axis=0)
-    assert tuned(rows, 500).candidates.of(500, 10) == 500
+    assert counted(tuned(rows, 500).candidates, 500, 10) == 500
 
 
 @pytest.mark.parametrize(
@@ -125,7 +122,7 @@ def test_photos_that_are_all_the_same_are_tuned() -> None:
 def test_candidates_are_as_many_as_was_measured_and_as_there_are(
     factor: float, exponent: float, photos: int, k: int, expected: int
 ) -> None:
-    assert CandidateCount(factor, exponent, 1.0).of(photos, k) == expected
+    assert counted(CandidateCount(factor, exponent, 1.0), photos, k) == expected
 
 
 def test_counts_are_those_of_the_formula() -> None:
@@ -133,12 +130,13 @@ def test_counts_are_those_of_the_formula() -> None:
     for _ in range(2000):
         count = CandidateCount(*np.round(random.random(3) * [3, 1, 1], 3).tolist())
         photos, k = int(random.integers(1, 10**7)), int(random.integers(1, 1000))
-        assert abs(count.of(photos, k) - number(count, photos, k)) <= 1
+        assert abs(counted(count, photos, k) - number(count, photos, k)) <= 1
 
 
 def test_cells_hold_all_photos_where_they_were_not_measured() -> None:
-    count = CandidateCount(1.0, 0.5, 1.0)
-    assert (count.in_cells(2047, 10), count.in_cells(2048, 10)) == (2047, 453)
+    count = ctypes.byref(Count(1.0, 0.5, 1.0))
+    found = [LIBRARY.mcad_count_in_cells(count, photos, 10) for photos in (2047, 2048)]
+    assert found == [2047, 453]
 
 
 def test_limits_that_are_not_named_are_as_usual() -> None:
@@ -150,3 +148,23 @@ def test_limits_that_are_not_named_are_as_usual() -> None:
 def test_an_axis_is_computed_at_256_photos_and_eight_times_as_many() -> None:
     assert [plan_merge([255], [0], added, 0)[1] for added in (0, 1)] == [False, True]
     assert [plan_merge([2000], [0], added, 256)[1] for added in (47, 48)] == [False, True]
+
+
+def test_merges_take_small_and_half_dead_segments_only() -> None:
+    assert plan_merge([10_000, 400, 40], [0, 0, 0], 30, 10_000)[0] == [2]
+    assert plan_merge([10_000, 140, 40], [0, 0, 0], 30, 10_000)[0] == [1, 2]
+    assert plan_merge([10_000, 400, 40], [0, 401, 0], 0, 10_000)[0] == [1, 2]
+    assert plan_merge([10_000, 400], [0, 0], 0, 10_000)[0] == []
+    assert plan_merge([10_000, 200], [0, 0], 100, 10_000)[0] == [1]
+    assert plan_merge([10_000, 201], [0, 0], 100, 10_000)[0] == []
+    # What joined counts for the next: 100, 200, 600, but not 1801.
+    assert plan_merge([10_000, 1801, 600, 200], [0] * 4, 100, 10_000)[0] == [2, 3]
+    assert plan_merge([10_000, 1800, 600, 200], [0] * 4, 100, 10_000)[0] == [1, 2, 3]
+    # One row in eight deleted may stay, one more may not.
+    assert plan_merge([875, 10_000], [125, 0], 0, 10_000)[0] == []
+    assert plan_merge([874, 10_000], [126, 0], 0, 10_000)[0] == [0]
+    # The axis is taken anew at eight times its photos, and of 256 at least.
+    assert plan_merge([1000], [0], 1399, 300) == ([0], False)
+    assert plan_merge([1000], [0], 1400, 300) == ([0], True)
+    assert not plan_merge([200], [0], 55, 1)[1]
+    assert plan_merge([200], [0], 56, 1)[1]

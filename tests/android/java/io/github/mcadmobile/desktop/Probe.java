@@ -142,14 +142,6 @@ final class Probe {
                 return indexWords(request);
             case "fold":
                 return request.list("texts", String.class).stream().map(Folding::fold).collect(Collectors.toList());
-            case "index_scanned":
-                return scanned(request);
-            case "index_rewrite":
-                IndexProbe.rewrite(Paths.get(request.string("index")), Paths.get(request.string("out")));
-                return JsonFields.of();
-            case "index_probed":
-                return IndexProbe.probed(request.list("counts", Long.class).stream().mapToInt(Long::intValue).toArray(),
-                    request.integer("enough", 0, 10));
             case "index_order":
                 List<String> paths = new ArrayList<>(request.list("paths", String.class));
                 paths.sort(Membership::order);
@@ -158,10 +150,6 @@ final class Probe {
                 return oldRows(request);
             case "index_rows_of_another":
                 return rowsOfAnother(request);
-            case "index_replaced_segment":
-                return IndexProbe.replaced(Paths.get(request.string("segment")));
-            case "index_cut":
-                return IndexProbe.cut(Paths.get(request.string("index")));
             case "index_writer_again":
                 return writerAgain(request);
             case "index_second_writer":
@@ -460,17 +448,6 @@ final class Probe {
         return new PhotoWords(lines, photo.list("places", String.class), photo.flag("read"));
     }
 
-    /** How many photos the scan of each query looks at. */
-    private static Object scanned(JsonFields request) throws IOException {
-        try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
-            List<Integer> scanned = new ArrayList<>();
-            for (float[] query : SearchBenchmark.read(request.string("queries"), index.dim())) {
-                scanned.add(IndexProbe.scanned(index, query, request.integer("k", 1, Integer.MAX_VALUE)));
-            }
-            return scanned;
-        }
-    }
-
     /** Those of some paths; every other photo has a number, too, that does not pass. */
     private static PassingRows rows(PhotoIndex index, List<String> paths) throws IOException {
         Set<Long> keys = new HashSet<>();
@@ -489,10 +466,7 @@ final class Probe {
         int dim = request.integer("dim", 8, 4096);
         int deleted = 0;
         try (PhotoIndex index = PhotoIndex.openOrCreate(directory, dim, "tiny", request.string("student"));
-                IndexWriter writer = index.writer()) {
-            if (request.has("cells_from")) {
-                IndexProbe.cellsFrom(index, request.integer("cells_from", 1, Integer.MAX_VALUE));
-            }
+                IndexWriter writer = writer(index, request)) {
             List<String> paths = request.list("paths", String.class);
             List<Long> stamps = request.list("stamps", Long.class);
             List<Long> times = request.has("times") ? request.list("times", Long.class) : Collections.emptyList();
@@ -520,6 +494,13 @@ final class Probe {
             }
             return JsonFields.of("photos", index.photos(), "deleted", deleted, "moved", moved);
         }
+    }
+
+    private static IndexWriter writer(PhotoIndex index, JsonFields request) throws IOException {
+        if (request.has("cells_from")) {
+            IndexProbe.cellsFrom(index, request.integer("cells_from", 1, Integer.MAX_VALUE));
+        }
+        return index.writer();
     }
 
     /** Rows of one opened index, searched for in another. */

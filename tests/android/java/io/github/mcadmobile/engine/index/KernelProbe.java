@@ -4,42 +4,51 @@ import io.github.mcadmobile.engine.base.JsonFields;
 import io.github.mcadmobile.engine.base.NativeLibrary;
 import io.github.mcadmobile.engine.photos.ResizeUses;
 import io.github.mcadmobile.engine.reading.ReadingProbe;
+import io.github.mcadmobile.engine.words.PhotoWords;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
 import java.util.zip.CRC32;
 
 /**
- * What the kernels make of damage: `damage INDEX WORK SEED ROUNDS` searches copies of an index with bytes changed,
- * `arguments` gives each function what it must refuse, `memory INDEX` lets each allocation fail. `prescan` scans random
- * photos with and without a prescan that passes all of them on. Prints what came of it.
+ * What the index in C makes of damage: `damage INDEX WORK SEED ROUNDS` uses copies of an index with bytes changed,
+ * `arguments WORK` gives each function what it must refuse, `memory INDEX WORK` lets each allocation fail, `stopped
+ * WORK` stops a commit. Prints what came of it.
  */
 public final class KernelProbe {
     private static final int HEADER = 4096;
+    private static final int PARTS = 11;
+    private static final int SEGMENT_CRC_AT = 12; // in a file of words
     private static final int RESULTS = 5;
+    private static final int COMMITS = 8; // of a damaged index in so many
+    private static final int DIM = 64;
+    private static final PhotoWords WORDS =
+        new PhotoWords(List.of(new PhotoWords.Line("BOARDING PASS", List.of())), List.of("Lisbon"), true);
 
     private KernelProbe() {}
 
     public static void main(String[] arguments) throws IOException {
         NativeLibrary.load();
-        if (arguments[0].equals("damage")) {
-            damage(Paths.get(arguments[1]), Paths.get(arguments[2]), Long.parseLong(arguments[3]),
+        Path first = Paths.get(arguments[1]);
+        Object answer = switch (arguments[0]) {
+            case "damage" -> damage(first, Paths.get(arguments[2]), Long.parseLong(arguments[3]),
                 Integer.parseInt(arguments[4]));
-        } else if (arguments[0].equals("arguments")) {
-            System.out.println(JsonFields.write(JsonFields.of("accepted", arguments())));
-        } else if (arguments[0].equals("prescan")) {
-            prescan();
-        } else {
-            memory(Paths.get(arguments[1]));
-        }
+            case "arguments" -> JsonFields.of("accepted", arguments(first));
+            case "stopped" -> stopped(first);
+            default -> memory(first, Paths.get(arguments[2]));
+        };
+        System.out.println(JsonFields.write(answer));
     }
 
     // Of the library that is compiled for this test: how many allocations work from now on, how many blocks there are.
@@ -47,69 +56,141 @@ public final class KernelProbe {
 
     private static native int blocks();
 
-    /** Searches of all kinds: how many found something. Only IOException may come of one. */
-    private static int searches(PhotoIndex index) {
-        float[] query = new float[index.dim()];
-        query[0] = 1;
+    private interface Use {
+        Object run() throws IOException;
+    }
+
+    private static float[] vector(int dim, int number) {
+        float[] vector = new float[dim];
+        vector[number] = 1;
+        return vector;
+    }
+
+    /** Uses of all kinds: how many found something. Only IOException may come of one. */
+    private static int uses(PhotoIndex index) {
+        float[] query = vector(index.dim(), 0);
+        RowNumbers numbers = new RowNumbers(key -> (int) (key & 3));
+        List<Use> uses = List.of(
+            () -> index.search(query, RESULTS).paths(),
+            () -> index.search(query, 4 * RESULTS, true).paths(),
+            () -> index.search(query, RESULTS, index.rows(numbers, number -> number > 0)).paths(),
+            () -> index.search(query, RESULTS, index.rows(numbers, number -> true, "Lisbon")).paths(),
+            () -> index.search(query, 1000).paths(),
+            () -> index.searchWords("boarding pass", RESULTS, null, query).toArray(),
+            () -> index.searchWords("boardimg lisbon", 1000, index.rows(numbers, number -> number > 1), null).toArray(),
+            () -> {
+                Membership photos = index.membership();
+                List<Object> found = new ArrayList<>();
+                while (photos.next() && found.size() < 4 * RESULTS) {
+                    found.add(index.embedding(photos.path()));
+                    index.words(photos.path());
+                    index.isUnread(photos.path(), photos.stamp());
+                }
+                return found.toArray();
+            });
         int found = 0;
-        for (int kind = 0; kind < 4; kind++) {
+        for (Use use : uses) {
             try {
-                Hits hits = switch (kind) {
-                    case 0 -> index.search(query, RESULTS);
-                    case 1 -> index.search(query, 4 * RESULTS, true);
-                    case 2 -> index.search(query, RESULTS, index.rows(new RowNumbers(key -> (int) (key & 3)), n -> n > 0));
-                    default -> index.search(query, 1000);
-                };
-                found += hits.paths().length > 0 ? 1 : 0;
+                found += ((Object[]) use.run()).length > 0 ? 1 : 0;
             } catch (IOException refused) {
                 // that is what damage should come to
             }
         }
-        return found;
+        try {
+            index.verify();
+            return found + 1;
+        } catch (IOException refused) {
+            return found;
+        }
     }
 
-    private static void damage(Path from, Path work, long seed, int rounds) throws IOException {
+    /** A commit of some photos with words, one of them moved, and of a file that is deleted. */
+    private static void change(PhotoIndex index) throws IOException {
+        try (IndexWriter writer = index.writer()) {
+            Membership photos = index.membership();
+            if (photos.next()) {
+                writer.move(photos.path(), "moved.jpg", 1, 2);
+                writer.delete(photos.next() ? photos.path() : "none");
+            }
+            for (int i = 0; i < RESULTS; i++) {
+                writer.add("new-" + i + ".jpg", vector(index.dim(), i), 1, i, i);
+                writer.setWords("new-" + i + ".jpg", WORDS);
+            }
+            writer.commit();
+        }
+    }
+
+    private static Map<String, byte[]> files(Path directory) throws IOException {
+        Map<String, byte[]> files = new HashMap<>();
+        try (DirectoryStream<Path> all = Files.newDirectoryStream(directory, "*.{mcs,mcw,json}")) {
+            for (Path file : all) {
+                files.put(file.getFileName().toString(), Files.readAllBytes(file));
+            }
+        }
+        return files;
+    }
+
+    /** Make these the files of a directory. An open map of a file before keeps its bytes. */
+    private static void replace(Path directory, Map<String, byte[]> files) throws IOException {
+        for (String name : files(directory).keySet()) {
+            Files.delete(directory.resolve(name));
+        }
+        for (Map.Entry<String, byte[]> file : files.entrySet()) {
+            Files.write(directory.resolve(file.getKey()), file.getValue());
+        }
+    }
+
+    private static Object damage(Path from, Path work, long seed, int rounds) throws IOException {
         Random random = new Random(seed);
-        String manifest = new String(Files.readAllBytes(from.resolve(Manifest.NAME)), StandardCharsets.UTF_8);
-        List<String> names = new ArrayList<>();
-        for (Manifest.Entry entry : Manifest.read(from).segments()) {
-            names.add(entry.file());
-        }
-        List<byte[]> whole = new ArrayList<>();
-        for (String name : names) {
-            whole.add(Files.readAllBytes(from.resolve(name)));
-            Files.copy(from.resolve(name), work.resolve(name));
-        }
+        Map<String, byte[]> whole = files(from);
+        List<Manifest.Entry> entries = Manifest.read(from).segments();
         int opened = 0;
         int found = 0;
+        int committed = 0;
         for (int round = 0; round < rounds; round++) {
-            int s = random.nextInt(names.size());
-            byte[] mutant = mutant(whole.get(s), random);
-            replace(work.resolve(names.get(s)), mutant);
-            String text = manifest.replace(":" + crc(whole.get(s)), ":" + crc(mutant));
-            String blank = text.substring(0, 11) + "00000000" + text.substring(19);
-            CRC32 crc = new CRC32();
-            crc.update(blank.getBytes(StandardCharsets.UTF_8));
-            text = text.substring(0, 11) + String.format("%08x", crc.getValue()) + text.substring(19);
-            Files.write(work.resolve(Manifest.NAME), text.getBytes(StandardCharsets.UTF_8));
+            Map<String, byte[]> files = new HashMap<>(whole);
+            Manifest.Entry entry = entries.get(random.nextInt(entries.size()));
+            if (entry.words() != null && random.nextInt(4) == 0) {
+                byte[] words = whole.get(entry.words()).clone();
+                for (int left = 1 + random.nextInt(20); left > 0; left--) {
+                    words[20 + random.nextInt(words.length - 20)] = (byte) random.nextInt();
+                }
+                files.put(entry.words(), words);
+            } else {
+                damage(entry, random, files);
+            }
+            replace(work, files);
             try (PhotoIndex index = PhotoIndex.open(work)) {
                 opened++;
-                found += searches(index);
+                found += uses(index);
+                if (random.nextInt(COMMITS) == 0) {
+                    change(index);
+                    committed++;
+                }
             } catch (IOException refused) {
-                // at the door
-            }
-            replace(work.resolve(names.get(s)), whole.get(s));
-            if (round % 100 == 0) {
-                System.gc(); // a deleted file that is mapped takes its place on the disk
+                // at the door, or by the writer
             }
         }
-        System.out.println(JsonFields.write(JsonFields.of("rounds", rounds, "opened", opened, "found", found)));
+        return JsonFields.of("rounds", rounds, "opened", opened, "found", found, "committed", committed);
     }
 
-    /** An open map of the file before keeps its bytes. */
-    private static void replace(Path file, byte[] bytes) throws IOException {
-        Files.delete(file);
-        Files.write(file, bytes);
+    /** Change a segment, and its checksums in the header, the manifest and its file of words. */
+    private static void damage(Manifest.Entry entry, Random random, Map<String, byte[]> files) {
+        byte[] before = files.get(entry.file());
+        byte[] mutant = mutant(before, random);
+        files.put(entry.file(), mutant);
+        if (entry.words() != null) {
+            byte[] words = files.get(entry.words()).clone();
+            ByteBuffer.wrap(words).order(ByteOrder.LITTLE_ENDIAN).putInt(SEGMENT_CRC_AT, (int) crc(mutant));
+            files.put(entry.words(), words);
+        }
+        String text = new String(files.get(Manifest.NAME), StandardCharsets.UTF_8);
+        text = text.replace(":" + crc(before), ":" + crc(mutant));
+        String blank = text.substring(0, 11) + "00000000" + text.substring(19);
+        CRC32 crc = new CRC32();
+        crc.update(blank.getBytes(StandardCharsets.UTF_8));
+        text = text.substring(0, 11) + String.format("%08x", crc.getValue()) + text.substring(19);
+        files.put(Manifest.NAME, text.getBytes(StandardCharsets.UTF_8));
     }
 
     /** The CRC-32 that the header of a segment has, or should have. */
@@ -124,11 +205,11 @@ public final class KernelProbe {
         ByteBuffer header = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
         int[] counts = {0, 1, 1, 2, 8, 40};
         for (int left = counts[random.nextInt(counts.length)]; left > 0; left--) {
-            int part = 40 + 24 * random.nextInt(Layout.PARTS.length);
+            int part = 40 + 24 * random.nextInt(PARTS);
             long start = ByteBuffer.wrap(whole).order(ByteOrder.LITTLE_ENDIAN).getLong(part);
             long length = ByteBuffer.wrap(whole).order(ByteOrder.LITTLE_ENDIAN).getLong(part + 8);
             int at = switch (random.nextInt(8)) {
-                case 0 -> 8 + random.nextInt(32 + 24 * Layout.PARTS.length);
+                case 0 -> 8 + random.nextInt(32 + 24 * PARTS);
                 case 1 -> random.nextInt(bytes.length);
                 case 2 -> (int) start + random.nextInt(64);
                 default -> (int) (start + (length == 0 ? 0 : random.nextInt((int) length)));
@@ -148,244 +229,268 @@ public final class KernelProbe {
         return bytes;
     }
 
-    private static void memory(Path directory) throws IOException {
+    /** An index of some photos, which the next commit merges. */
+    private static PhotoIndex newIndex(Path work) throws IOException {
+        PhotoIndex index = PhotoIndex.recreate(work, DIM, "tiny", "0");
+        change(index);
+        return index;
+    }
+
+    private static Object memory(Path directory, Path work) throws IOException {
         int failed = 0;
         int worked = 0;
         int enough = -1;
         int left = 0;
-        try (PhotoIndex index = PhotoIndex.open(directory)) {
-            for (int allocations = 0; worked < 20; allocations++) {
-                allow(allocations);
-                try {
-                    worked += searches(index) == 4 ? 1 : 0;
-                    enough = enough < 0 ? allocations : enough;
-                } catch (OutOfMemoryError error) {
-                    failed++;
-                }
-                left += blocks();
+        PhotoIndex changed = newIndex(work);
+        long generation = Manifest.read(work).generation();
+        for (int allocations = 0; worked < 20; allocations++) {
+            int before = blocks();
+            allow(allocations);
+            try (PhotoIndex index = PhotoIndex.open(directory)) {
+                int found = uses(index);
+                change(changed);
+                worked += found > 6 ? 1 : 0;
+                enough = enough < 0 ? allocations : enough;
+            } catch (OutOfMemoryError error) {
+                failed++;
             }
             allow(-1);
+            if (Manifest.read(work).generation() == generation) {
+                left += blocks() - before;
+            } else {
+                changed.close();
+                left += blocks();
+                changed = newIndex(work);
+                generation = Manifest.read(work).generation();
+            }
         }
-        System.out.println(JsonFields.write(JsonFields.of("failed", failed, "enough", enough, "left", left)));
+        changed.close();
+        return JsonFields.of("failed", failed, "enough", enough, "left", left);
     }
 
-    private static void prescan() {
-        int photos = 300;
-        Random random = new Random(1);
-        ByteBuffer columns = bytes(2 * 8 * photos);
-        while (columns.hasRemaining()) {
-            columns.putLong(random.nextLong());
-        }
-        long[] query = random.longs(3 * 2).toArray();
-        int[] all = {0, photos};
-        int[] once = Kernel.nearest(columns, photos, query, all, null, 0, 0, 20);
-        int[] twice = Kernel.nearest(columns, photos, query, all, null, 1, photos, 20);
-        System.out.println(JsonFields.write(JsonFields.of("once", once, "twice", twice)));
-    }
-
-    private interface Use {
-        void run();
-    }
-
-    private static ByteBuffer bytes(int count) {
-        return ByteBuffer.allocateDirect(count);
-    }
-
-    /** The numbers of those uses that were not refused. */
-    private static List<Integer> arguments() {
-        ByteBuffer columns = bytes(80);
-        ByteBuffer bits = bytes(8);
-        long[] query = new long[3];
-        int[] all = {0, 10};
-        int[] starts = {0, 4, 10};
-        List<Use> uses = new ArrayList<>();
-        // photos, query, spans, allowed, prescanWords, prescanned, wanted
-        uses.add(() -> Kernel.nearest(null, 10, query, all, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(ByteBuffer.allocate(80), 10, query, all, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(bytes(79), 10, query, all, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(bytes(88).position(1).slice(), 10, query, all, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 11, query, all, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 0, query, all, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, null, all, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, new long[4], all, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(bytes(80 * 65), 10, new long[3 * 65], all, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, query, null, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, query, new int[] {0}, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, query, new int[] {0, 11}, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, query, new int[] {-1, 5}, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, query, new int[] {5, 5}, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, query, new int[] {0, 5, 4, 9}, null, 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, query, all, bytes(7), 0, 0, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, query, all, null, 2, 5, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, query, all, null, -1, 5, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, query, all, null, 1, -1, 3));
-        uses.add(() -> Kernel.nearest(columns, 10, query, all, null, 0, 0, -3));
-        // rows, photos, starts, rowBits, placeBits, counts, order, enough
-        uses.add(() -> Kernel.probe(null, 10, starts, bits, bits, new int[] {-1, -1}, all(2), 3));
-        uses.add(() -> Kernel.probe(bytes(39), 10, starts, bits, bits, new int[] {-1, -1}, all(2), 3));
-        uses.add(() -> Kernel.probe(bytes(40), 10, starts, bytes(7), bits, new int[] {-1, -1}, all(2), 3));
-        uses.add(() -> Kernel.probe(bytes(40), 10, starts, bits, null, new int[] {-1, -1}, all(2), 3));
-        uses.add(() -> Kernel.probe(bytes(40), 10, new int[] {0, 4}, bits, bits, new int[] {-1, -1}, all(2), 3));
-        uses.add(() -> Kernel.probe(bytes(40), 10, new int[] {0, 11, 10}, bits, bits, new int[] {-1, -1}, all(2), 3));
-        uses.add(() -> Kernel.probe(bytes(40), 10, new int[] {1, 4, 10}, bits, bits, new int[] {-1, -1}, all(2), 3));
-        uses.add(() -> Kernel.probe(bytes(40), 10, new int[] {0, 4, 11}, bits, bits, new int[] {-1, -1}, all(2), 3));
-        uses.add(() -> Kernel.probe(bytes(40), 10, starts, bits, bits, new int[] {-1, -1}, new int[] {2}, 3));
-        uses.add(() -> Kernel.probe(bytes(40), 10, starts, bits, bits, new int[] {-1, -1}, new int[] {-1}, 3));
-        uses.add(() -> Kernel.probe(bytes(40), 10, starts, bits, bits, new int[] {-1, -1}, all(2), -1));
-        uses.add(() -> Kernel.rotate(new float[0], false));
-        uses.add(() -> Kernel.rotate(new float[4097], false));
-        uses.add(() -> Kernel.rotate(null, true));
-        float[] row = new float[64];
-        ByteBuffer square = bytes(8 * 64 * 64);
-        uses.add(() -> Kernel.rotate(new float[60], false));
-        uses.add(() -> Kernel.prepare(new float[60]));
-        uses.add(() -> Kernel.prepare(null));
-        uses.add(() -> Kernel.encode(new float[65], row, null, new byte[76]));
-        uses.add(() -> Kernel.encode(null, row, null, new byte[76]));
-        uses.add(() -> Kernel.encode(row, null, null, new byte[76]));
-        uses.add(() -> Kernel.encode(row, row, bytes(4 * 64 * 64 - 1), new byte[76]));
-        uses.add(() -> Kernel.encode(row, row, null, new byte[75]));
-        uses.add(() -> Kernel.encode(row, row, null, null));
-        uses.add(() -> Kernel.decode(new byte[77], row, row));
-        uses.add(() -> Kernel.decode(new byte[76], row, new float[63]));
-        uses.add(() -> Kernel.decode(new byte[76], null, row));
-        uses.add(() -> Kernel.split(new float[63], row, new double[64]));
-        uses.add(() -> Kernel.split(row, row, new double[63]));
-        uses.add(() -> Kernel.addUp(new float[65], new double[64]));
-        uses.add(() -> Kernel.addUp(row, null));
-        uses.add(() -> Kernel.axis(new double[63], row));
-        uses.add(() -> Kernel.axis(new double[64], null));
-        uses.add(() -> Kernel.addCovariance(new float[65], row, square));
-        uses.add(() -> Kernel.addCovariance(row, row, bytes(8 * 64 * 64 - 1)));
-        uses.add(() -> Kernel.feedback(bytes(8 * 64 * 64 - 1), 64, square));
-        uses.add(() -> Kernel.feedback(square, 64, bytes(4 * 64 * 64 - 1)));
-        uses.add(() -> Kernel.feedback(square, -64, square));
-        uses.add(() -> Kernel.shrink(new float[65], 64, bytes(128), 0));
-        uses.add(() -> Kernel.shrink(row, 64, bytes(128), 1));
-        uses.add(() -> Kernel.shrink(row, 64, bytes(128), -1));
-        uses.add(() -> Kernel.shrink(row, 0, bytes(128), 0));
-        uses.add(() -> tune(bytes(127), 1, row, bytes(4 * 64 * 64), bytes(2 * 256 * 64), 12));
-        uses.add(() -> tune(bytes(128), -1, row, bytes(4 * 64 * 64), bytes(2 * 256 * 64), 12));
-        uses.add(() -> tune(bytes(128), 1, new float[60], bytes(4 * 64 * 64), bytes(2 * 256 * 64), 12));
-        uses.add(() -> tune(bytes(128), 1, row, bytes(4 * 64 * 64 - 1), bytes(2 * 256 * 64), 12));
-        uses.add(() -> tune(bytes(128), 1, row, bytes(4 * 64 * 64), bytes(2 * 256 * 64 - 1), 12));
-        uses.add(() -> tune(bytes(128), 1, row, bytes(4 * 64 * 64), bytes(2 * 256 * 64), 11));
-        uses.add(() -> Kernel.planMerge(new long[1], new long[2], 1, 1, new byte[2]));
-        uses.add(() -> Kernel.planMerge(new long[2], null, 1, 1, new byte[2]));
-        uses.add(() -> Kernel.assignCells(new float[65], row, bytes(128), 1, new int[1]));
-        uses.add(() -> Kernel.assignCells(row, row, bytes(127), 1, new int[1]));
-        uses.add(() -> Kernel.assignCells(row, row, bytes(128), 0, new int[1]));
-        uses.add(() -> Kernel.assignCells(row, row, bytes(128), 1, new int[2]));
-        uses.add(() -> Kernel.orderCells(row, bytes(127), new int[1]));
-        uses.add(() -> Kernel.orderCells(new float[60], bytes(128), new int[1]));
-        uses.add(() -> Kernel.quantize(bytes(4 * 64 * 64 - 1), row, new long[3]));
-        uses.add(() -> Kernel.quantize(bytes(4 * 64 * 64), row, new long[4]));
-        uses.add(() -> Kernel.quantize(bytes(8 * 64 * 64), row, new long[6]));
-        uses.add(() -> Kernel.quantize(bytes(4 * 64 * 64), null, new long[3]));
-        uses.add(() -> Kernel.open(null, 0));
-        uses.add(() -> Kernel.readAlone(null));
-        uses.add(() -> Kernel.readAlone(ByteBuffer.allocate(8)));
-        uses.add(() -> Kernel.fetch(-1, new long[] {0, 5}));
-        for (long[] spans : new long[][] {null, {5}, {0, 5, 9}, {-1, 5}, {5, 5}, {9, 5}, {0, 5, 9, 8},
-            {Long.MIN_VALUE, Long.MAX_VALUE}}) {
-            uses.add(() -> Kernel.fetch(0, spans));
-        }
-        // What stands at a place of these is wrong: descriptor, recordsAt, photos, words.
-        long[] right = {0, 0, 10, 1};
-        long[][] wrong = {{0, -1}, {0, 1L << 40}, {1, -1}, {1, Long.MAX_VALUE}, {2, 0}, {2, 1}, {2, 11}, {3, 2}, {3, -1}};
-        for (long[] change : wrong) {
-            long[] shape = right.clone();
-            shape[(int) change[0]] = change[1];
-            uses.add(() -> rescore(columns, shape, 64, new int[] {1, 2, 9}, new int[3], 1, 3));
-        }
-        uses.add(() -> rescore(null, right, 64, new int[] {1, 2, 9}, new int[3], 1, 3));
-        uses.add(() -> rescore(bytes(72), right, 64, new int[] {1, 2, 9}, new int[3], 1, 3));
-        uses.add(() -> rescore(columns, right, 63, new int[] {1, 2, 9}, new int[3], 1, 3));
-        uses.add(() -> rescore(columns, right, 0, new int[] {1, 2, 9}, new int[3], 1, 3));
-        uses.add(() -> rescore(columns, right, 4104, new int[] {1, 2, 9}, new int[3], 1, 3));
-        uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 10}, new int[3], 1, 3));
-        uses.add(() -> rescore(columns, right, 64, new int[] {1, 1, 9}, new int[3], 1, 3));
-        uses.add(() -> rescore(columns, right, 64, new int[] {-1, 1, 9}, new int[3], 1, 3));
-        uses.add(() -> rescore(columns, right, 64, null, new int[3], 1, 3));
-        uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[2], 1, 3));
-        uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[] {0, 65536, 0}, 1, 3));
-        uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[] {0, -1, 0}, 1, 3));
-        uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[3], 0, 3));
-        uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[3], 1, 2));
-        uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[3], 1, 4));
-        uses.add(() -> rescore(columns, new long[3], 64, new int[] {1, 2, 9}, new int[3], 1, 3));
-        // A file of words of one photo, then what is wrong of it: sizes are in the head.
-        byte[] record = new byte[20];
-        int[] rows = {0};
-        int[] none = {0};
-        byte[] file = Kernel.buildWords(new ByteBuffer[0], new int[0][], record, rows, 1, 7, none);
-        ByteBuffer words = bytes(file.length).put(file);
-        ByteBuffer[] maps = {words};
-        long model = Kernel.openWords(words);
-        uses.add(() -> Kernel.openWords(null));
-        uses.add(() -> Kernel.openWords(bytes(39)));
-        uses.add(() -> Kernel.words(bytes(39), model, rows));
-        uses.add(() -> Kernel.words(words, 0, rows));
-        uses.add(() -> Kernel.words(words, model, null));
-        byte[] term = WordsFile.queries(List.of("a"), WordsFile.ANY_SOURCE);
-        byte[] five = WordsFile.queries(List.of("a", "b", "c", "d", "e"), WordsFile.ANY_SOURCE);
-        uses.add(() -> Kernel.findWords(null, term, new byte[1], 0, new int[1]));
-        uses.add(() -> Kernel.findWords(words, Arrays.copyOf(term, 3), new byte[1], 0, new int[1]));
-        uses.add(() -> Kernel.findWords(words, new byte[] {0, 7, 2, 'a'}, new byte[1], 0, new int[1]));
-        uses.add(() -> Kernel.findWords(words, new byte[] {0, 7, 0, 'a'}, new byte[1], 0, new int[1]));
-        uses.add(() -> Kernel.findWords(words, five, new byte[1], 0, new int[5]));
-        uses.add(() -> Kernel.findWords(words, term, new byte[1], 1, new int[1]));
-        uses.add(() -> Kernel.findWords(words, term, new byte[1], -1, new int[1]));
-        uses.add(() -> Kernel.findWords(words, term, null, 0, new int[1]));
-        uses.add(() -> Kernel.findWords(words, term, new byte[1], 0, new int[2]));
-        uses.add(() -> Kernel.isLike(null, term));
-        uses.add(() -> Kernel.isLike(term, null));
-        byte[] marks = new byte[2];
-        uses.add(() -> Kernel.rankWords(new byte[3], new float[512], null, 1, rows, new float[1]));
-        uses.add(() -> Kernel.rankWords(null, new float[512], null, 1, rows, new float[1]));
-        uses.add(() -> Kernel.rankWords(marks, new float[0], null, 1, rows, new float[1]));
-        uses.add(() -> Kernel.rankWords(marks, new float[511], null, 1, rows, new float[1]));
-        uses.add(() -> Kernel.rankWords(marks, new float[512], bytes(7), 1, rows, new float[1]));
-        uses.add(() -> Kernel.rankWords(marks, new float[512], null, 2, rows, new float[1]));
-        uses.add(() -> Kernel.rankWords(marks, new float[512], null, 0, rows, new float[1]));
-        uses.add(() -> Kernel.rankWords(marks, new float[512], null, 1, rows, new float[2]));
-        uses.add(() -> Kernel.buildWords(maps, new int[0][], record, rows, 1, 7, none));
-        uses.add(() -> Kernel.buildWords(maps, new int[][] {null}, record, rows, 1, 7, none));
-        uses.add(() -> Kernel.buildWords(maps, new int[][] {{0, 0}}, record, rows, 1, 7, none));
-        uses.add(() -> Kernel.buildWords(maps, new int[][] {{1}}, record, rows, 1, 7, none));
-        uses.add(() -> Kernel.buildWords(maps, new int[][] {{0}}, null, rows, 1, 7, none));
-        uses.add(() -> Kernel.buildWords(maps, new int[][] {{0}}, record, new int[] {1}, 1, 7, none));
-        uses.add(() -> Kernel.buildWords(maps, new int[][] {{0}}, record, new int[] {-1}, 1, 7, none));
-        uses.add(() -> Kernel.buildWords(maps, new int[][] {{0}}, record, null, 1, 7, none));
-        uses.add(() -> Kernel.buildWords(maps, new int[][] {{0}}, record, rows, 0, 7, none));
-        uses.add(() -> Kernel.buildWords(maps, new int[][] {{0}}, record, rows, 1, 7, null));
-        ResizeUses.wrong().forEach(use -> uses.add(use::run));
-        ReadingProbe.wrong().forEach(use -> uses.add(use::run));
-        List<Integer> accepted = new ArrayList<>();
-        for (int use = 0; use < uses.size(); use++) {
+    /** What a commit and a check say that are stopped, what is committed then, and what a closed index says. */
+    private static Object stopped(Path work) throws IOException {
+        ByteBuffer stop = ByteBuffer.allocateDirect(Integer.BYTES).order(ByteOrder.nativeOrder()).putInt(0, 1);
+        List<String> said = new ArrayList<>();
+        PhotoIndex index = PhotoIndex.openOrCreate(work, DIM, "tiny", "0");
+        change(index);
+        PassingRows rows = index.rows(new RowNumbers(key -> 1), number -> true);
+        IndexWriter writer = index.writer();
+        writer.add("a.jpg", vector(DIM, 0), 1, 2);
+        List<Use> uses = List.of(
+            () -> {
+                index.verify(stop);
+                return "nothing";
+            },
+            () -> {
+                writer.commit(stop);
+                return "nothing";
+            },
+            () -> {
+                writer.close();
+                return writer.delete("new-1.jpg");
+            },
+            () -> {
+                index.close();
+                index.close();
+                return index.search(vector(DIM, 0), 1);
+            },
+            () -> index.search(vector(DIM, 0), 1, rows).paths().length,
+            () -> index.membership().next(),
+            () -> index.rows(new RowNumbers(key -> 1), number -> true).count());
+        for (Use use : uses) {
             try {
-                uses.get(use).run();
-                accepted.add(use);
+                said.add(use.run().toString());
+            } catch (IOException error) {
+                said.add(error.getMessage().split("\n")[0]);
+            }
+        }
+        return JsonFields.of("said", said, "photos", index.photos());
+    }
+
+    /** Calls with a wrong argument, of which the right ones before it are known to be accepted. */
+    private static final class Uses {
+        final List<Integer> accepted = new ArrayList<>();
+        private int count;
+
+        void refuse(Use use) throws IOException {
+            try {
+                use.run();
+                accepted.add(count);
             } catch (IllegalArgumentException refused) {
                 // as it should be
             }
+            count++;
         }
-        return accepted;
     }
 
-    private static int[] all(int cells) {
-        int[] order = new int[cells];
-        Arrays.setAll(order, cell -> cell);
-        return order;
+    /** The numbers of those uses that were not refused. */
+    private static List<Integer> arguments(Path work) throws IOException {
+        try (PhotoIndex index = PhotoIndex.openOrCreate(work, DIM, "tiny", "0")) {
+            change(index);
+            index.reload();
+        }
+        Uses uses = new Uses();
+        long[] error = new long[6];
+        try (Commit commit = Commit.open(work)) {
+            commit.call((index, unused) -> {
+                reading(uses, index, commit, error);
+                writing(uses, index, work, error);
+                return 0;
+            });
+        }
+        for (Runnable use : ResizeUses.wrong()) {
+            uses.refuse(() -> run(use));
+        }
+        for (Runnable use : ReadingProbe.wrong()) {
+            uses.refuse(() -> run(use));
+        }
+        return uses.accepted;
     }
 
-    private static void tune(ByteBuffer sample, int count, float[] axis, ByteBuffer bitWeights, ByteBuffer centroids,
-            int counts) {
-        Kernel.tune(sample, count, axis, 1, 1, false, bitWeights, centroids, new double[counts]);
+    private static Object run(Runnable use) {
+        use.run();
+        return 0;
     }
 
-    private static void rescore(ByteBuffer columns, long[] shape, int dim, int[] places, int[] distances, int k, int all) {
-        Kernel.rescore(new ByteBuffer[] {columns}, shape, new double[2], new double[][] {new double[dim]},
-            new int[][] {places}, new int[][] {distances}, k, new float[all]);
+    private static byte[] path(Path folder, String name) {
+        return folder.resolve(name).toString().getBytes(StandardCharsets.UTF_8);
+    }
+
+    private static byte[][] texts(String... texts) {
+        return Arrays.stream(texts).map(text -> text.getBytes(StandardCharsets.UTF_8)).toArray(byte[][]::new);
+    }
+
+    private static void reading(Uses uses, long index, Commit commit, long[] error) throws IOException {
+        long[] numbers = commit.manifest.segments().get(0).numbers();
+        double[] counts = commit.manifest.segments().get(0).counts();
+        byte[][] files = {commit.bytes(commit.manifest.segments().get(0).file()), null};
+        int[][] none = {{}};
+        uses.refuse(() -> IndexCore.openIndex(null, numbers, none, counts, DIM, error));
+        uses.refuse(() -> IndexCore.openIndex(new byte[2][], numbers, none, counts, DIM, error));
+        uses.refuse(() -> IndexCore.openIndex(new byte[1][], numbers, none, counts, DIM, error));
+        uses.refuse(() -> IndexCore.openIndex(texts("a\0b", "c"), numbers, none, counts, DIM, error));
+        uses.refuse(() -> IndexCore.openIndex(files, null, none, counts, DIM, error));
+        uses.refuse(() -> IndexCore.openIndex(files, new long[3], none, counts, DIM, error));
+        uses.refuse(() -> IndexCore.openIndex(files, new long[4], none, counts, DIM, error));
+        uses.refuse(() -> IndexCore.openIndex(files, numbers, null, counts, DIM, error));
+        uses.refuse(() -> IndexCore.openIndex(files, numbers, new int[1][], counts, DIM, error));
+        for (int[] deleted : new int[][] {{-1}, {1, 1}, {2, 1}, {(int) numbers[2]}}) {
+            uses.refuse(() -> IndexCore.openIndex(files, numbers, new int[][] {deleted}, counts, DIM, error));
+        }
+        uses.refuse(() -> IndexCore.openIndex(files, numbers, none, new double[8], DIM, error));
+        uses.refuse(() -> IndexCore.openIndex(files, numbers, none, null, DIM, error));
+        for (int dim : new int[] {0, -8, 60, 4104}) {
+            uses.refuse(() -> IndexCore.openIndex(files, numbers, none, counts, dim, error));
+        }
+        uses.refuse(() -> IndexCore.openIndex(files, numbers, none, counts, DIM, new long[5]));
+        uses.refuse(() -> IndexCore.openIndex(files, numbers, none, counts, DIM, null));
+        uses.refuse(() -> IndexCore.verify(0, null, error));
+        uses.refuse(() -> IndexCore.verify(index, ByteBuffer.allocate(4), error));
+        uses.refuse(() -> IndexCore.verify(index, ByteBuffer.allocateDirect(3), error));
+        uses.refuse(() -> IndexCore.verify(index, null, new long[7]));
+        uses.refuse(() -> IndexCore.size(0));
+        uses.refuse(() -> IndexCore.find(0, texts("a"), error));
+        uses.refuse(() -> IndexCore.find(index, null, error));
+        uses.refuse(() -> IndexCore.find(index, new byte[1][], error));
+        uses.refuse(() -> IndexCore.find(index, texts("a"), null));
+        for (long row : new long[] {-1, 1, 1L << 40, numbers[2] << 32}) {
+            uses.refuse(() -> IndexCore.paths(index, new long[] {row}, error));
+            uses.refuse(() -> IndexCore.readWords(index, new long[] {row}, error));
+            uses.refuse(() -> IndexCore.photos(index, new long[] {row}, null, null, null, error));
+        }
+        uses.refuse(() -> IndexCore.paths(index, null, error));
+        uses.refuse(() -> IndexCore.paths(0, new long[1], error));
+        uses.refuse(() -> IndexCore.readWords(index, null, error));
+        uses.refuse(() -> IndexCore.list(index, null, new long[1], error));
+        uses.refuse(() -> IndexCore.list(index, new byte[0], new long[0], error));
+        uses.refuse(() -> IndexCore.list(index, new byte[0], null, error));
+        uses.refuse(() -> IndexCore.photos(index, new long[1], new int[1], null, null, error));
+        uses.refuse(() -> IndexCore.photos(index, new long[1], null, new byte[0], null, error));
+        uses.refuse(() -> IndexCore.photos(index, new long[1], null, null, new float[DIM - 1], error));
+        byte[][] place = {};
+        long[] count = new long[1];
+        uses.refuse(() -> IndexCore.openFilter(index, new long[0][], place, count, error));
+        uses.refuse(() -> IndexCore.openFilter(index, new long[1][], place, count, error));
+        uses.refuse(() -> IndexCore.openFilter(index, new long[][] {{1, 2}}, place, count, error));
+        uses.refuse(() -> IndexCore.openFilter(index, null, null, count, error));
+        uses.refuse(() -> IndexCore.openFilter(index, null, new byte[1][], count, error));
+        uses.refuse(() -> IndexCore.openFilter(index, null, place, new long[2], error));
+        long all = commit.all.filter;
+        float[] query = vector(DIM, 0);
+        uses.refuse(() -> IndexCore.search(index, 0, query, true, new long[1], new float[1], new double[1], error));
+        uses.refuse(() -> IndexCore.search(0, all, query, true, new long[1], new float[1], new double[1], error));
+        uses.refuse(() -> IndexCore.search(index, all, null, true, new long[1], new float[1], new double[1], error));
+        uses.refuse(() -> IndexCore.search(index, all, new float[DIM + 1], true, new long[1], new float[1],
+            new double[1], error));
+        uses.refuse(() -> IndexCore.search(index, all, query, true, new long[0], new float[0], new double[1], error));
+        uses.refuse(() -> IndexCore.search(index, all, query, true, new long[2], new float[1], new double[1], error));
+        uses.refuse(() -> IndexCore.search(index, all, query, true, new long[1], new float[1], null, error));
+        byte[][] terms = texts("boarding");
+        byte[] modes = {3};
+        long[] row = {0};
+        float[] out = {0};
+        uses.refuse(() -> IndexCore.searchWords(index, 0, terms, modes, null, row, out, out, error));
+        uses.refuse(() -> IndexCore.searchWords(index, all, null, modes, null, row, out, out, error));
+        uses.refuse(() -> IndexCore.searchWords(index, all, terms, null, null, row, out, out, error));
+        uses.refuse(() -> IndexCore.searchWords(index, all, terms, new byte[2], null, row, out, out, error));
+        uses.refuse(() -> IndexCore.searchWords(index, all, terms, modes, new float[1], row, out, out, error));
+        uses.refuse(() -> IndexCore.searchWords(index, all, terms, modes, null, row, new float[2], out, error));
+        uses.refuse(() -> IndexCore.searchWords(index, all, terms, modes, null, row, out, null, error));
+        uses.refuse(() -> IndexCore.alike(terms, new byte[0], terms));
+        uses.refuse(() -> IndexCore.alike(terms, modes, null));
+        uses.refuse(() -> IndexCore.alike(new byte[1][], modes, terms));
+    }
+
+    private static void writing(Uses uses, long index, Path work, long[] error) throws IOException {
+        byte[] spool = path(work, "spool");
+        uses.refuse(() -> IndexCore.openWriter(0, spool, -1, -1, error));
+        uses.refuse(() -> IndexCore.openWriter(index, null, -1, -1, error));
+        uses.refuse(() -> IndexCore.openWriter(index, new byte[0], -1, -1, error));
+        long writer = IndexCore.openWriter(index, spool, -1, -1, error);
+        byte[][] paths = texts("a.jpg");
+        float[] row = vector(DIM, 0);
+        int[] stamps = {1, 2};
+        uses.refuse(() -> IndexCore.add(0, paths, row, stamps, new int[1], error));
+        uses.refuse(() -> IndexCore.add(writer, null, row, stamps, new int[1], error));
+        uses.refuse(() -> IndexCore.add(writer, paths, new float[DIM - 1], stamps, new int[1], error));
+        uses.refuse(() -> IndexCore.add(writer, paths, null, stamps, new int[1], error));
+        uses.refuse(() -> IndexCore.add(writer, paths, row, new int[1], new int[1], error));
+        uses.refuse(() -> IndexCore.add(writer, paths, row, stamps, new int[2], error));
+        uses.refuse(() -> IndexCore.move(writer, paths, texts(), stamps, error));
+        uses.refuse(() -> IndexCore.move(writer, paths, paths, new int[3], error));
+        uses.refuse(() -> IndexCore.move(writer, null, paths, stamps, error));
+        uses.refuse(() -> IndexCore.delete(writer, null, error));
+        uses.refuse(() -> IndexCore.delete(0, paths, error));
+        uses.refuse(() -> IndexCore.setWords(writer, paths, texts(), error));
+        uses.refuse(() -> IndexCore.setWords(writer, paths, null, error));
+        byte[] file = path(work, "new");
+        uses.refuse(() -> IndexCore.writeSegment(writer, file, null, new long[4], new double[9], error));
+        uses.refuse(() -> IndexCore.names(writer, 0, error));
+        uses.refuse(() -> IndexCore.writeWords(writer, 0, texts(), file, error));
+        uses.refuse(() -> IndexCore.plan(writer, new byte[2], new int[1][], error));
+        uses.refuse(() -> IndexCore.plan(writer, new byte[1], null, error));
+        IndexCore.add(writer, paths, row, stamps, new int[1], error);
+        IndexCore.setWords(writer, paths, new byte[][] {WordRecords.of(WORDS)}, error);
+        long photos = IndexCore.plan(writer, new byte[1], new int[1][], error)[2];
+        uses.refuse(() -> IndexCore.plan(writer, new byte[1], new int[1][], error));
+        uses.refuse(() -> IndexCore.delete(writer, paths, error));
+        uses.refuse(() -> IndexCore.writeSegment(writer, null, null, new long[4], new double[9], error));
+        uses.refuse(() -> IndexCore.writeSegment(writer, file, null, new long[3], new double[9], error));
+        uses.refuse(() -> IndexCore.writeSegment(writer, file, null, new long[4], new double[8], error));
+        uses.refuse(() -> IndexCore.writeSegment(writer, file, ByteBuffer.allocate(4), new long[4], new double[9], error));
+        IndexCore.writeSegment(writer, file, null, new long[4], new double[9], error);
+        uses.refuse(() -> IndexCore.names(writer, 2, error));
+        uses.refuse(() -> IndexCore.names(writer, -1, error));
+        byte[] words = path(work, "words");
+        uses.refuse(() -> IndexCore.writeWords(writer, 1, texts(), words, error));
+        int named = IndexCore.names(writer, 1, error).length;
+        uses.refuse(() -> IndexCore.writeWords(writer, 0, new byte[named][0], words, error));
+        uses.refuse(() -> IndexCore.writeWords(writer, 1, new byte[named + 1][0], words, error));
+        uses.refuse(() -> IndexCore.writeWords(writer, 1, null, words, error));
+        if (photos < 1 || named < 1 || error[0] != 0) {
+            throw new IllegalStateException("The right calls failed: " + Arrays.toString(error));
+        }
+        IndexCore.closeWriter(writer);
     }
 }

@@ -7,7 +7,7 @@ import io.github.mcadmobile.engine.McadException.Kind;
 public final class NativeLibrary {
     /** Names a file in place of the library that an app brings. */
     private static final String FILE = "mcad.search.library";
-    private static final int LAYOUT = 8;
+    private static final int LAYOUT = 9;
     private static boolean loaded;
 
     private NativeLibrary() {}

@@ -11,11 +11,13 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.Collectors;
 import java.util.zip.CRC32;
 
 /**
@@ -33,22 +35,30 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     private static final int LONGEST_NAME = "segment-.mcs".length() + 18; // the digits that fit in a long
     /** The hint for an unusable index: it is a cache, which IndexRun rebuilds. */
     static final String START_OVER = "The app builds the index again when it next indexes photos.";
+    private static final int LARGEST_DIM = 4096;
+    // Where each of the counts of an entry starts.
+    private static final int CANDIDATES = 0;
+    private static final int PRESCAN = 3;
+    private static final int CELLS = 6;
     // The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
     private static final String BEFORE_CRC = "{\"crc32\": \"";
     private static final String NO_CRC = "00000000";
 
     /**
-     * A segment of the commit, its deleted rows (ascending), and how many photos a search looks at; {@code cells} is
-     * null if it has none. {@code words} is the file of its photos' words, or null.
+     * A segment of the commit, and its deleted rows (ascending).
+     *
+     * @param numbers see {@link IndexCore#NUMBERS}
+     * @param counts how many photos are scored, how many a prescan passes on, and how many the scanned cells hold: of
+     *     n photos, factor * n ^ exponent * k ^ growth for k results, each by these three numbers
+     * @param words the file of its photos' words, or null
      */
-    record Entry(String file, int photos, long headerCrc, int[] deleted, CandidateCount candidates,
-            Prescan prescan, CandidateCount cells, String words) {
-        Entry without(int[] rows) {
-            return new Entry(file, photos, headerCrc, rows, candidates, prescan, cells, words);
+    record Entry(String file, long[] numbers, int[] deleted, double[] counts, String words) {
+        long headerCrc() {
+            return numbers[0];
         }
 
-        Entry withWords(String name) {
-            return new Entry(file, photos, headerCrc, deleted, candidates, prescan, cells, name);
+        int photos() {
+            return (int) numbers[2];
         }
     }
 
@@ -59,11 +69,6 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     /** The file of the words that a generation writes for a segment. */
     static String wordsName(String segment, long generation) {
         return String.format(Locale.ROOT, "words-%s-%08d.mcw", segment.substring(8, segment.length() - 4), generation);
-    }
-
-    /** Whether a file of this name may be deleted if no commit names it. */
-    static boolean isDisposable(String name) {
-        return name.equals(NAME + AtomicFile.UNFINISHED) || name.matches(SEGMENT_NAME) || name.matches(WORDS_NAME);
     }
 
     /** Read and check; McadException if it is missing, damaged or of another schema. */
@@ -107,7 +112,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         if (entries.stream().map(Entry::file).distinct().count() < entries.size()) {
             throw new McadException(where + " names a segment twice.", START_OVER);
         }
-        int dim = data.integer("dim", 8, Segment.LARGEST_DIM);
+        int dim = data.integer("dim", 8, LARGEST_DIM);
         if (dim % 8 != 0) {
             throw data.wrong("dim", "a multiple of 8");
         }
@@ -157,22 +162,28 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         if (words != null && !words.matches(WORDS_NAME)) {
             throw data.wrong("words", "the name of a file of words");
         }
-        return new Entry(file, photos, data.integer("header_crc32"), deleted,
-            candidates(data, "candidates"),
-            prescan == null ? null
-                : new Prescan(prescan.integer("bits", 64, Segment.LARGEST_DIM), candidates(prescan, "candidates")),
-            data.has("cells") ? candidates(data, "cells") : null, words);
+        double[] counts = new double[IndexCore.COUNTS];
+        readCount(data, "candidates", counts, CANDIDATES);
+        if (prescan != null) {
+            readCount(prescan, "candidates", counts, PRESCAN);
+        }
+        if (data.has("cells")) {
+            readCount(data, "cells", counts, CELLS);
+        }
+        int bits = prescan == null ? 0 : prescan.integer("bits", 64, LARGEST_DIM);
+        long[] numbers = {data.integer("header_crc32"), data.has("cells") ? 1 : 0, photos, bits};
+        return new Entry(file, numbers, deleted, counts, words);
     }
 
-    private static CandidateCount candidates(JsonFields data, String key) throws McadException {
-        JsonFields candidates = data.object(key);
-        return new CandidateCount(within(candidates, "factor", 1e6), within(candidates, "exponent", 1),
-            within(candidates, "growth", 1));
+    private static void readCount(JsonFields data, String key, double[] counts, int at) throws McadException {
+        JsonFields count = data.object(key);
+        counts[at] = within(count, "factor", 1e6);
+        counts[at + 1] = within(count, "exponent", 1);
+        counts[at + 2] = within(count, "growth", 1);
     }
 
-    private static Object json(CandidateCount candidates) {
-        return candidates == null ? null : JsonFields.of("factor", candidates.factor(), "exponent", candidates.exponent(),
-            "growth", candidates.growth());
+    private static Object json(double[] counts, int at) {
+        return JsonFields.of("factor", counts[at], "exponent", counts[at + 1], "growth", counts[at + 2]);
     }
 
     private static double within(JsonFields data, String key, double most) throws McadException {
@@ -187,14 +198,14 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     void write(Path directory) throws IOException {
         List<Object> entries = new ArrayList<>();
         for (Entry entry : segments) {
-            List<Integer> deleted = new ArrayList<>();
-            for (int row : entry.deleted()) {
-                deleted.add(row);
-            }
-            Map<String, Object> document = JsonFields.of("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
-                "deleted", deleted, "candidates", json(entry.candidates()), "prescan", entry.prescan() == null ? null
-                    : JsonFields.of("bits", entry.prescan().bits(), "candidates", json(entry.prescan().candidates())),
-                "cells", json(entry.cells()));
+            Object deleted = Arrays.stream(entry.deleted()).boxed().collect(Collectors.toList());
+            boolean hasCells = entry.numbers()[1] != 0;
+            long bits = entry.numbers()[3];
+            Object ofPrescan = json(entry.counts(), PRESCAN);
+            Object prescan = bits == 0 ? null : JsonFields.of("bits", bits, "candidates", ofPrescan);
+            Map<String, Object> document = JsonFields.of("file", entry.file(), "photos", entry.photos(), "header_crc32",
+                entry.headerCrc(), "deleted", deleted, "candidates", json(entry.counts(), CANDIDATES), "prescan",
+                prescan, "cells", hasCells ? json(entry.counts(), CELLS) : null);
             if (entry.words() != null) {
                 document.put("words", entry.words());
             }
@@ -231,7 +242,9 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         try (DirectoryStream<Path> files = Files.newDirectoryStream(directory)) {
             for (Path file : files) {
                 String name = file.getFileName().toString();
-                if (isDisposable(name) && !named.contains(name)) {
+                boolean isOurs = name.equals(NAME + AtomicFile.UNFINISHED) || name.matches(SEGMENT_NAME)
+                    || name.matches(WORDS_NAME);
+                if (isOurs && !named.contains(name)) {
                     Files.deleteIfExists(file);
                 }
             }

@@ -1,86 +1,65 @@
 package io.github.mcadmobile.engine.index;
 
 import java.io.IOException;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.Arrays;
 
 /**
- * Iterates over all live photos and videos of a commit by the path of their first row, with their stamps. Holds one block of paths per segment
- * in memory, however many photos there are. Valid while its commit is open.
+ * Iterates over all live photos and videos of a commit by the path of their first row, with their stamps. Holds some
+ * paths in memory, however many photos there are. Valid while its commit is open.
  */
 public final class Membership {
-    private final List<Cursor> cursors = new ArrayList<>();
-    private Cursor current;
+    private static final int AT_ONCE = 256;
 
-    Membership(List<LiveSegment> segments) throws IOException {
-        for (LiveSegment live : segments) {
-            Cursor cursor = new Cursor(live);
-            cursor.advance();
-            cursors.add(cursor);
-        }
+    private final Commit commit;
+    private byte[][] paths = new byte[0][];
+    private final int[] stamps = new int[2 * AT_ONCE];
+    private byte[] path = {};
+    private int at = -1;
+
+    Membership(Commit commit) {
+        this.commit = commit;
     }
 
     /** Advance to the next file; false after the last. */
     public boolean next() throws IOException {
-        boolean more = nextRow();
-        while (more && Moments.ms(PathBytes.toString(current.path)) > 0) {
-            more = nextRow();
-        }
-        return more;
-    }
-
-    private boolean nextRow() throws IOException {
-        if (current != null) {
-            current.advance();
-        }
-        current = null;
-        for (Cursor cursor : cursors) {
-            if (cursor.path != null && (current == null || PathBytes.compare(cursor.path, current.path) < 0)) {
-                current = cursor;
+        do {
+            at++;
+            if (at >= paths.length) {
+                long[] rows = new long[AT_ONCE];
+                paths = commit.call((index, error) -> IndexCore.list(index, path, rows, error));
+                long[] listed = Arrays.copyOf(rows, paths.length);
+                commit.call((index, error) -> IndexCore.photos(index, listed, stamps, null, null, error));
+                at = 0;
             }
-        }
-        return current != null;
+            if (paths.length == 0) {
+                return false;
+            }
+            path = paths[at];
+        } while (Moments.ms(PathBytes.toString(path)) > 0);
+        return true;
     }
 
     public String path() {
-        return Moments.file(PathBytes.toString(current.path));
+        return Moments.file(PathBytes.toString(path));
     }
 
     /** Identifies the state of the file that was embedded: see docs/index-format.md. */
     public int stamp() {
-        return current.live.segment().stamps.get(2 * current.row);
+        return stamps[2 * at];
     }
 
     /** The CRC-32 of the file's bytes. */
     public int contentStamp() {
-        return current.live.segment().stamps.get(2 * current.row + 1);
+        return stamps[2 * at + 1];
     }
 
     /** Negative if this file's first row sorts before {@code row}, 0 if they are equal. */
     public int compareTo(String row) throws IOException {
-        return PathBytes.compare(current.path, PathBytes.of(row));
+        return PathBytes.compare(path, PathBytes.of(row));
     }
 
     /** Compare paths in this order: by their bytes. */
     public static int order(String a, String b) {
         return PathBytes.compare(a, b);
-    }
-
-    /** Iterates over the live rows of a segment. */
-    private static final class Cursor {
-        private final LiveSegment live;
-        private int row = -1;
-        private byte[] path;
-
-        Cursor(LiveSegment live) {
-            this.live = live;
-        }
-
-        void advance() throws IOException {
-            do {
-                row++;
-            } while (row < live.segment().photos && live.isDeleted(row));
-            path = row < live.segment().photos ? live.segment().paths.at(row) : null;
-        }
     }
 }

@@ -1,6 +1,5 @@
 package io.github.mcadmobile.engine.index;
 
-import io.github.mcadmobile.engine.McadException;
 import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -13,7 +12,7 @@ public final class Moments {
     /** The moment of a photo. */
     public static final long NONE = -1;
 
-    static final String MARK = "#t=";
+    private static final String MARK = "#t=";
     private static final String VIDEO =
         "(?:stale:)?content://media/[^/]+/video/media/\\d+(?:#[^#=]+)?|.+\\.(?:mp4|m4v|mov|3gp|mkv|webm)";
     private static final Pattern FILE = Pattern.compile(VIDEO, Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
@@ -41,12 +40,6 @@ public final class Moments {
     public static String file(String row) {
         Matcher found = moment(row);
         return found == null ? row : found.group(1);
-    }
-
-    static byte[] file(byte[] row) throws McadException {
-        String path = PathBytes.toString(row);
-        String file = file(path);
-        return file.equals(path) ? row : PathBytes.of(file);
     }
 
     /** The moment of a row in milliseconds; {@link #NONE} for a photo. */

@@ -4,11 +4,12 @@ import io.github.mcadmobile.engine.McadException;
 import java.io.ByteArrayOutputStream;
 import java.nio.ByteBuffer;
 import java.nio.CharBuffer;
-import java.nio.charset.CharacterCodingException;
 import java.nio.charset.CharsetDecoder;
 import java.nio.charset.CoderResult;
-import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Collectors;
 
 /**
  * Paths as stored in the index: the bytes of a file name. Bytes that are not UTF-8 become the characters U+DC80 to
@@ -17,18 +18,28 @@ import java.nio.charset.StandardCharsets;
 final class PathBytes {
     static final int LONGEST = 65535;
     private static final char ESCAPE = '\udc00';
+    private static final char REPLACED = '\ufffd';
 
     private PathBytes() {}
 
     /** McadException if a path is empty, too long, or holds a lone surrogate. */
     static byte[] of(String path) throws McadException {
-        ByteArrayOutputStream out = new ByteArrayOutputStream(path.length() + 8);
-        for (int i = 0; i < path.length(); ) {
-            int c = path.codePointAt(i);
-            i += Character.charCount(c);
-            if (c < 0x80) {
-                out.write(c);
-            } else if (c >= ESCAPE + 0x80 && c <= ESCAPE + 0xff) {
+        boolean isPlain = true;
+        for (int i = 0; i < path.length(); i++) {
+            isPlain &= !Character.isSurrogate(path.charAt(i));
+        }
+        byte[] raw = isPlain ? path.getBytes(StandardCharsets.UTF_8) : unescaped(path);
+        if (raw.length == 0 || raw.length > LONGEST) {
+            throw new McadException("A photo has a path of " + raw.length + " bytes.",
+                "Give each photo a path of 1 to " + LONGEST + " bytes.");
+        }
+        return raw;
+    }
+
+    private static byte[] unescaped(String path) throws McadException {
+        ByteArrayOutputStream out = new ByteArrayOutputStream();
+        for (int c : path.codePoints().toArray()) {
+            if (c >= ESCAPE + 0x80 && c <= ESCAPE + 0xff) {
                 out.write(c - ESCAPE);
             } else if (c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE) {
                 throw new McadException("The path '" + path + "' has half a surrogate pair.", "Rename the file.");
@@ -37,32 +48,24 @@ final class PathBytes {
                 out.write(encoded, 0, encoded.length);
             }
         }
-        if (out.size() == 0 || out.size() > LONGEST) {
-            throw new McadException("A photo has a path of " + out.size() + " bytes.",
-                "Give each photo a path of 1 to " + LONGEST + " bytes.");
-        }
         return out.toByteArray();
     }
 
     static String toString(byte[] path) {
-        CharsetDecoder decoder = StandardCharsets.UTF_8.newDecoder()
-            .onMalformedInput(CodingErrorAction.REPORT).onUnmappableCharacter(CodingErrorAction.REPORT);
-        try {
-            return decoder.decode(ByteBuffer.wrap(path)).toString();
-        } catch (CharacterCodingException notUtf8) {
-            return escaped(path, decoder);
-        }
+        String text = new String(path, StandardCharsets.UTF_8);
+        return text.indexOf(REPLACED) < 0 ? text : escaped(path);
     }
 
-    private static String escaped(byte[] path, CharsetDecoder decoder) {
+    static List<String> toStrings(byte[][] paths) {
+        return Arrays.stream(paths).map(PathBytes::toString).collect(Collectors.toList());
+    }
+
+    private static String escaped(byte[] path) {
+        CharsetDecoder decoder = StandardCharsets.UTF_8.newDecoder(); // reports errors
         ByteBuffer in = ByteBuffer.wrap(path);
         CharBuffer out = CharBuffer.allocate(2 * path.length);
-        decoder.reset();
-        while (true) {
-            CoderResult result = decoder.decode(in, out, true);
-            if (!result.isError()) {
-                break;
-            }
+        CoderResult result = decoder.decode(in, out, true);
+        for (; result.isError(); result = decoder.decode(in, out, true)) {
             for (int i = 0; i < result.length(); i++) {
                 out.put((char) (ESCAPE + (in.get() & 0xff)));
             }
@@ -72,9 +75,10 @@ final class PathBytes {
 
     /** Compares unsigned bytes; a prefix sorts first. */
     static int compare(byte[] a, byte[] b) {
-        int shared = shared(a, b);
-        if (shared < a.length && shared < b.length) {
-            return (a[shared] & 0xff) - (b[shared] & 0xff);
+        for (int at = 0; at < Math.min(a.length, b.length); at++) {
+            if (a[at] != b[at]) {
+                return (a[at] & 0xff) - (b[at] & 0xff);
+            }
         }
         return a.length - b.length;
     }
@@ -97,15 +101,5 @@ final class PathBytes {
             return first - second; // UTF-8 keeps the order of code points
         }
         return a.length() - b.length();
-    }
-
-    /** The length of the common prefix of two paths, in bytes. */
-    static int shared(byte[] a, byte[] b) {
-        int length = Math.min(a.length, b.length);
-        int at = 0;
-        while (at < length && a[at] == b[at]) {
-            at++;
-        }
-        return at;
     }
 }

@@ -20,6 +20,7 @@ public final class RowNumbers {
     // FNV-1a of 64 bits (draft-eastlake-fnv).
     private static final long OFFSET = 0xcbf29ce484222325L;
     private static final long PRIME = 0x100000001b3L;
+    private static final int AT_ONCE = 4096;
 
     private final Numbering numbering;
     private Map<String, int[]> bySegment = new HashMap<>();
@@ -31,33 +32,21 @@ public final class RowNumbers {
     /** A path's 64-bit hash. The chance that any two of a million paths collide is one in 37 million. */
     public static long key(String path) throws McadException {
         long key = OFFSET;
-        for (int i = 0; i < path.length(); i++) {
-            char next = path.charAt(i);
-            if (next >= 0x80) {
-                return key(PathBytes.of(path)); // longer than a byte
-            }
-            key = (key ^ next) * PRIME;
-        }
-        return key;
-    }
-
-    private static long key(byte[] path) {
-        long key = OFFSET;
-        for (byte next : path) {
+        for (byte next : PathBytes.of(path)) {
             key = (key ^ next & 0xff) * PRIME;
         }
         return key;
     }
 
-    List<int[]> of(List<LiveSegment> segments) throws IOException {
+    /** Of each segment of a commit, the numbers of its rows. */
+    List<int[]> of(Commit commit) throws IOException {
         Map<String, int[]> current = new HashMap<>();
         List<int[]> all = new ArrayList<>();
-        for (LiveSegment live : segments) {
-            Segment segment = live.segment();
+        for (Manifest.Entry entry : commit.manifest.segments()) {
             // A recreated index may reuse a segment's name.
-            String key = segment.file.path + " " + segment.headerCrc;
+            String key = commit.directory.resolve(entry.file()) + " " + entry.headerCrc();
             int[] numbers = bySegment.get(key);
-            numbers = numbers == null ? read(segment) : numbers;
+            numbers = numbers == null ? read(commit, all.size(), entry.photos()) : numbers;
             current.put(key, numbers);
             all.add(numbers);
         }
@@ -65,10 +54,17 @@ public final class RowNumbers {
         return all;
     }
 
-    private int[] read(Segment segment) throws IOException {
-        int[] numbers = new int[segment.photos];
-        for (int row = 0; row < numbers.length; row++) {
-            numbers[row] = numbering.of(key(Moments.file(segment.paths.at(row))));
+    private int[] read(Commit commit, int segment, int photos) throws IOException {
+        int[] numbers = new int[photos];
+        for (int start = 0; start < photos; start += AT_ONCE) {
+            long[] rows = new long[Math.min(AT_ONCE, photos - start)];
+            for (int i = 0; i < rows.length; i++) {
+                rows[i] = (long) (start + i) << Integer.SIZE | segment;
+            }
+            byte[][] paths = commit.call((index, error) -> IndexCore.paths(index, rows, error));
+            for (int i = 0; i < rows.length; i++) {
+                numbers[start + i] = numbering.of(key(Moments.file(PathBytes.toString(paths[i]))));
+            }
         }
         return numbers;
     }
