@@ -1,5 +1,5 @@
-"""Runs of inputs that reach new code: for Python by atheris (coverage_guided.py), for the index in C
-by libFuzzer (core.py), for the app's readers by Jazzer (Readers.java)."""
+"""Runs of inputs that reach new code: for Python by atheris (coverage_guided.py), for the index in
+C by libFuzzer (core.py), for the app's readers by Jazzer (Readers.java)."""
 
 from __future__ import annotations
 

@@ -125,7 +125,9 @@ def run_guided(out: Path, seconds: int, targets: list[str]) -> dict[str, Any]:
     for target, process in running.items():
         process.wait()
         counts[target] = _counts(out / target, round(time.monotonic() - started))
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    version = subprocess.run(
+        [compiler, "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
     return {"compiler": version.stdout.split("\n")[0], "machine": platform.machine(), **counts}
 
 

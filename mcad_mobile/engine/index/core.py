@@ -123,24 +123,19 @@ def _interruptible() -> Iterator[Any]:
     """Yield what C asks whether to stop: after Ctrl-C, which raises KeyboardInterrupt at the end.
     Python runs handlers of signals only between its own instructions, and an exception in a
     function that C calls would be lost."""
-    pressed = False
-
-    def press(*_: object) -> None:
-        nonlocal pressed
-        pressed = True
-
-    asked = _Asked(lambda _: pressed)
+    pressed = threading.Event()
+    asked = _Asked(lambda _: pressed.is_set())
     if threading.current_thread() is not threading.main_thread() or (
         signal.getsignal(signal.SIGINT) is not signal.default_int_handler
     ):
         yield None
         return
-    before = signal.signal(signal.SIGINT, press)
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
     try:
         yield ctypes.byref(_Stop(asked))
     finally:
         signal.signal(signal.SIGINT, before)
-    if pressed:
+    if pressed.is_set():
         raise KeyboardInterrupt
 
 
@@ -230,8 +225,8 @@ class OpenIndex:
     def find(self, paths: Sequence[bytes]) -> U32:
         """Return the rows [N, 2] of paths; `NONE` for those that the index lacks."""
         rows = np.empty((len(paths), 2), np.uint32)
-        given = _given(paths)
-        self._core.call("mcad_index_find", self._core.index, ctypes.byref(given), address(rows))
+        given = ctypes.byref(_given(paths))
+        self._core.call("mcad_index_find", self._core.index, given, address(rows))
         return rows
 
     def paths(self, rows: U32) -> list[bytes]:
@@ -357,9 +352,7 @@ class OpenFilter:
         place = _given([term.encode("utf-8", "replace") for term in rows.place])
         bits = index.rows_of_kind(rows.kind) if rows.kind else []
         of_segments = (ctypes.c_void_p * len(bits))(*map(address, bits))
-        choice = _Choice(
-            folders, first, end, place, ctypes.addressof(of_segments) if bits else None
-        )
+        choice = _Choice(folders, first, end, place, ctypes.addressof(of_segments) * bool(bits))
         count = ctypes.c_size_t()
         self._handle = self._core.open("filter", [ctypes.byref(choice)], ctypes.byref(count))
         self.count = count.value
