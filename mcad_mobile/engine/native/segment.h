@@ -82,12 +82,14 @@ void free_paths(PathReader *);
 /* Ask the system to read the paths of rows, which are not in its cache, all at once. */
 int prefetch_paths(const Segment *, const size_t *rows, size_t count, McadError *);
 
+/* An empty path may be nowhere, which memcmp does not allow. */
 BODY int compare(Span a, Span b) {
-    int order = memcmp(a.at, b.at, a.size < b.size ? a.size : b.size);
+    size_t size = a.size < b.size ? a.size : b.size;
+    int order = size ? memcmp(a.at, b.at, size) : 0;
     return order ? order : (a.size > b.size) - (a.size < b.size);
 }
 
 BODY int begins_with(Span path, Span prefix) {
-    return path.size >= prefix.size && !memcmp(path.at, prefix.at, prefix.size);
+    return path.size >= prefix.size && (!prefix.size || !memcmp(path.at, prefix.at, prefix.size));
 }
 #endif
