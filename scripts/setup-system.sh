@@ -4,7 +4,7 @@
 #   scripts/setup-system.sh demo     for the main job
 #   scripts/setup-system.sh          also for `mcad-mobile app` and `bench --device adb`
 #   scripts/setup-system.sh tests    also what only the tests need: a browser, emulators, locales
-#   scripts/setup-system.sh slow     also what slow tests need: PostgreSQL with pgvector (Debian 13), Gradle
+#   scripts/setup-system.sh slow     also what slow tests need: PostgreSQL with pgvector (Debian 13), Gradle, clang
 set -euo pipefail
 
 wanted=${1:-app}
@@ -28,7 +28,7 @@ if [ "$wanted" = tests ] || [ "$wanted" = slow ]; then
     packages+=(debian-archive-keyring iproute2 util-linux qemu-user strace chromium fonts-dejavu-core locales)
 fi
 if [ "$wanted" = slow ]; then
-    packages+=(postgresql-17-pgvector gradle)
+    packages+=(postgresql-17-pgvector gradle clang libclang-rt-dev)
 fi
 # A Debian or Ubuntu python3 leaves venv out; a Python from elsewhere (pyenv, python.org) has it.
 python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}

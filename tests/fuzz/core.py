@@ -140,9 +140,8 @@ def _counts(folder: Path, seconds: int) -> dict[str, int]:
     return {**found, "crashes": crashes}
 
 
-def measure(work: Path, runs: int) -> dict[str, Any]:
-    """Return what `FUZZ_RUNS` names a folder of, or else runs of a minute each: `runs` is of
-    others."""
+def measure(work: Path) -> dict[str, Any]:
+    """Return the runs that `FUZZ_RUNS` names a folder of, or else make runs of a minute each."""
     if folder := os.environ.get("FUZZ_RUNS"):
         found: dict[str, Any] = json.loads((Path(folder) / "runs.json").read_text())
         return found

@@ -12,8 +12,6 @@ from benchmarks.fuzz import KINDS
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_input_that_reaches_new_code_ends_in_a_crash(kind: str, tmp_path: Path) -> None:
-    if kind == "kernels in C":
-        pytest.skip("test_core.py runs these")
     if kind != "readers in Java":
         pytest.importorskip("atheris")
     outcomes = KINDS[kind](tmp_path, 300)
