@@ -28,19 +28,34 @@ from tests.support.tiny_bundle import make_tiny_bundle
 ABIS = ("arm64-v8a", "x86_64")
 # What Android has had since 8.0.
 LIBC = {
+    "__errno",
     "calloc",
+    "clock_gettime",
     "close",
     "free",
+    "fstat",
+    "fsync",
     "getauxval",
+    "madvise",
     "malloc",
+    "memchr",
     "memcmp",
     "memcpy",
     "memset",
+    "mincore",
+    "mmap",
+    "munmap",
     "open",
+    "posix_fadvise",
     "pread",
+    "pthread_mutex_lock",
+    "pthread_mutex_unlock",
+    "pwrite",
+    "qsort",
     "realloc",
-} | {
-    *("clock_gettime", "madvise", "memchr", "mincore", "posix_fadvise", "qsort"),
+    "strerror",
+    "strlen",
+    "unlink",
 }
 
 

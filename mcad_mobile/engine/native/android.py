@@ -22,9 +22,12 @@ CARRIED = FOLDER / "android"  # in wheels
 COMPILE = "-O3 -std=gnu11 -fPIC -ffp-contract=off"
 # No errno from math: Android's and Linux's differ.
 # Bionic has another name for errno's address than musl, whose headers these are.
-_COMPILE = f"-c {COMPILE} -fno-math-errno -g0 -D__errno_location=__errno"
+_COMPILE = (
+    f"-c {COMPILE} -fno-math-errno -g0 -D__errno_location=__errno "
+    "-fvisibility=hidden -ffunction-sections"
+)
 _LINK = (
-    "-shared -s --build-id=none --no-undefined -z now -z relro "
+    "-shared -s --gc-sections --build-id=none --no-undefined -z now -z relro "
     f"-z max-page-size={_PAGE} -z common-page-size={_PAGE}"
 )
 # The Android functions that the kernels use: we link against stand-ins that define them.

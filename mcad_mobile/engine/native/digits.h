@@ -17,7 +17,7 @@ BODY int split_digits(Digits *d, const double *residual, size_t dim) {
     d->sum = 0;
     for (size_t i = 0; i < dim; i++) {
         double units = residual[i] / RESIDUAL_UNIT;
-        if (!(units > -0x1p37 && units < 0x1p37) || units != __builtin_rint(units)) return 0;
+        if (!(units > -0x1p37 && units < 0x1p37) || units != (units + 0x1.8p52) - 0x1.8p52) return 0; /* whole? */
         int64_t whole = (int64_t)units, left = whole;
         d->sum += whole;
         for (size_t k = 0; k < DIGITS_13; k++) {

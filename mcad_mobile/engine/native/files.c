@@ -7,6 +7,28 @@
 #define POLYNOMIAL 0xedb88320u /* of zip and zlib, bits reversed */
 #define SLICES 8
 
+void reserve(Buffer *b, size_t size) {
+    if (b->failed || (b->data && size <= b->room - b->size)) return;
+    size_t room = 2 * (b->size + size) + 64;
+    uint8_t *data = realloc(b->data, room);
+    b->failed = !data;
+    if (data) b->data = data, b->room = room;
+}
+
+void append(Buffer *b, const void *from, size_t size) {
+    reserve(b, size);
+    if (b->failed || !size) return;
+    memcpy(b->data + b->size, from, size);
+    b->size += size;
+}
+
+void put_string(Strings *s, Span text, Span more) {
+    append(&s->data, text.at, text.size);
+    append(&s->data, more.at, more.size);
+    uint64_t end = s->data.size;
+    append(&s->ends, &end, sizeof end);
+}
+
 int fail(McadError *error, int code, int64_t a, int64_t b, int64_t c) {
     *error = (McadError){.code = code, .values = {a, b, c}};
     return code;

@@ -11,20 +11,8 @@ typedef struct {
     int failed; /* there was no memory */
 } Buffer;
 
-BODY void reserve(Buffer *b, size_t size) {
-    if (b->failed || (b->data && size <= b->room - b->size)) return;
-    size_t room = 2 * (b->size + size) + 64;
-    uint8_t *data = realloc(b->data, room);
-    b->failed = !data;
-    if (data) b->data = data, b->room = room;
-}
-
-BODY void append(Buffer *b, const void *from, size_t size) {
-    reserve(b, size);
-    if (b->failed || !size) return;
-    memcpy(b->data + b->size, from, size);
-    b->size += size;
-}
+void reserve(Buffer *, size_t size); /* room for as many more */
+void append(Buffer *, const void *from, size_t size);
 
 /* Return `code`, and write it and its values to the error. */
 int fail(McadError *, int code, int64_t a, int64_t b, int64_t c);
@@ -49,13 +37,7 @@ typedef struct {
 } Strings;
 
 /* Append a text, of two parts. */
-BODY void put_string(Strings *s, Span text, Span more) {
-    append(&s->data, text.at, text.size);
-    append(&s->data, more.at, more.size);
-    uint64_t end = s->data.size;
-    append(&s->ends, &end, sizeof end);
-}
-
+void put_string(Strings *, Span text, Span more);
 BODY int has_failed(const Strings *s) { return s->data.failed || s->ends.failed; }
 BODY McadStrings all_strings(const Strings *s) {
     return (McadStrings){s->data.data, (const uint64_t *)s->ends.data, s->ends.size / sizeof(uint64_t)};
